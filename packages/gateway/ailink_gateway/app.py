@@ -1,0 +1,220 @@
+"""The composition root: the only place where objects meet. Everything else is handed what it needs.
+
+One ASGI application serves both planes. The control plane owns exactly its own routes; whatever is left is a call.
+"""
+
+import asyncio
+import gc
+import logging
+import random
+from collections.abc import Mapping, MutableMapping, Sequence
+from time import time
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+from ailink_gateway import dev, routes, tokens
+from ailink_gateway.backends.directory import StoreDirectory, upstream
+from ailink_gateway.backends.spool import Row, Spool
+from ailink_gateway.configured import open_configured
+from ailink_gateway.control import Broadcaster, create_control, owned, unlock
+from ailink_gateway.control.errors import answer
+from ailink_gateway.control.tokens import TokenInput, new_token
+from ailink_gateway.exchange import Exchange, Receive, Send
+from ailink_gateway.grant import Key, Snapshot, Upstream
+from ailink_gateway.pipeline import compose
+from ailink_gateway.settings import Settings
+from ailink_gateway.stages.attempt import Attempt
+from ailink_gateway.stages.authenticate import Authenticate
+from ailink_gateway.stages.choose import Choose
+from ailink_gateway.stages.dispatch import Dispatch
+from ailink_gateway.stages.record import Record
+from ailink_gateway.store.grants import load_token
+from ailink_gateway.store.projects import DEFAULT
+from ailink_gateway.store.records import insert_records
+from ailink_gateway.store.store import Store
+from ailink_gateway.store.tokens import insert_token
+from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault
+from ailink_provider import prices
+from ailink_provider.builtin import dialects, providers
+from ailink_provider.errors import Failure
+from ailink_provider.providers import Provider
+from ailink_provider.providers.simulated import Simulator
+from ailink_provider.transport import Guard, Origin, Sender, Transport
+
+logger = logging.getLogger("ailink")
+
+DATABASE = "ailink.db"
+SPOOL = "spool"
+# Calls leave no cycles behind, so the collector may come rarely; its default is a look at the young every 700 objects.
+GARBAGE_THRESHOLDS = (50_000, 20, 20)
+SIMULATED = Provider(name="simulated", base_url="http://simulated/v1", needs_key=False)
+"""What answers in development for a provider without a key. Its host is never resolved: the simulator is in this
+process.
+"""
+
+
+class Gateway:
+    """The whole gateway of one process, as an ASGI application. Its lifespan opens and closes everything."""
+
+    def __init__(self, settings: Settings, store: Store, vault: Vault, spool: Spool) -> None:
+        self.settings, self.store, self.vault, self.spool = settings, store, vault, spool
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open everything else. Raises ``Failure`` for a provider of the config file that cannot be made."""
+        settings = self.settings
+        self.transport = Transport(guard=Guard(settings.allow_upstreams))
+        anonymous = DEFAULT if settings.mode == "dev" else None
+        directory = StoreDirectory(
+            self.store, self.vault, self.transport, base_urls(settings), anonymous_project=anonymous
+        )
+        reach = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
+        self._pipeline = compose(
+            (
+                Record(self.spool),
+                Authenticate(directory),
+                Choose(reach),
+                Attempt(),
+                Dispatch(self.spool),
+            )
+        )
+        self.broadcaster = Broadcaster()
+        self.control: FastAPI = create_control(
+            store=self.store,
+            vault=self.vault,
+            admin_key=settings.admin_key,
+            broadcaster=self.broadcaster,
+            known_providers=tuple(reach.providers),
+        )
+        self._is_control = owned(self.control)
+        self._running = [
+            asyncio.create_task(self.spool.run(self._insert, time)),
+            asyncio.create_task(asyncio.to_thread(prices.warm)),
+        ]
+        # What lives as long as the process need not be looked at again by the garbage collector.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+    def closing(self) -> None:
+        """End what would keep the server from stopping: streams without an end of their own."""
+        self.broadcaster.close()
+
+    async def stop(self) -> None:
+        """Ship what is recorded and close everything."""
+        self.spool.stop()
+        await asyncio.gather(*self._running)
+        self.spool.release()
+        await self.transport.close()
+        self.store.close()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _http(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if self.settings.mode == "dev" and (refused := dev.refusal(scope)) is not None:
+            await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
+        elif self._is_control(scope["method"], scope["path"]):
+            await self.control(scope, receive, send)
+        else:
+            exchange = Exchange(
+                scope, receive, send, routes.match(scope["method"], scope["path"], scope["query_string"])
+            )
+            try:
+                await self._pipeline(exchange)
+            except asyncio.CancelledError:
+                if not exchange.cancelled_by_client:
+                    raise
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _insert(self, rows: Sequence[Row]) -> None:
+        try:
+            await self.store.write(insert_records, rows)
+        except SQLAlchemyError as error:  # the spool keeps the rows and asks again
+            raise Failure("internal_error", f"the store refused records: {type(error).__name__}") from error
+        self.broadcaster.publish(rows)
+
+
+def prepare(settings: Settings) -> tuple[Store, Vault, Spool]:
+    """Take the data directory, bring its database up to date and open the vault. Blocks.
+
+    Raises ``SpoolBusy`` when another process has the directory, ``Failure`` for a newer database or another master key.
+    """
+    assert settings.master_key is not None  # settings are checked
+    spool = Spool(settings.data_dir / SPOOL)
+    store = Store(settings.data_dir / DATABASE)
+    try:
+        store.upgrade()
+        vault = Vault(bytes.fromhex(settings.master_key))
+        unlock(store, vault)
+    except Failure:
+        store.close()
+        spool.release()
+        raise
+    return store, vault, spool
+
+
+def development_token(store: Store, vault: Vault, kept: str | None) -> str:
+    """Return the token that `ailink dev` prints: the one it kept if that still works, else a new one. Blocks."""
+    key = vault.derive(TOKEN_FINGERPRINTS)
+    if kept is not None:
+        known = store.call(load_token, tokens.fingerprint(key, kept))
+        if known is not None and known.refusal(time()) is None:
+            return kept
+    row, secret = new_token(TokenInput(name=f"dev-{random.getrandbits(32):08x}"), vault, time())
+    store.call(insert_token, row)
+    return secret
+
+
+def base_urls(settings: Settings) -> dict[str, str]:
+    """Return where each provider that can be reached is reached: the environment's URL, else the vendor's own."""
+    urls = {name: setting.base_url or providers()[name].base_url for name, setting in settings.providers.items()}
+    return {name: url for name, url in urls.items() if url}
+
+
+def snapshot(settings: Settings, sender: Sender, configured: Mapping[str, Upstream]) -> Snapshot:
+    """Return what every token may reach beside its own: providers with a key in the environment, and in ``dev`` the
+    simulator.
+    """
+    environment: dict[str, Upstream] = {}
+    for name, url in base_urls(settings).items():
+        provider, setting = providers()[name], settings.providers[name]
+        if not setting.key and provider.needs_key:
+            continue
+        key = None
+        if setting.key:
+            header, prefix = dialects()[provider.dialect].credential_header
+            key = Key(setting.key.encode(), header.encode(), (prefix + setting.key).encode())
+        environment[name] = upstream(provider, url, sender, key)
+    simulated = None
+    if settings.mode == "dev":
+        simulated = Upstream(
+            provider=SIMULATED,
+            dialect=dialects()[SIMULATED.dialect],
+            origin=Origin.parse(SIMULATED.base_url)[0],
+            base="/v1",
+            models="/v1",
+            label="simulated",
+            sender=Simulator(),
+        )
+    own = {name: upstream.provider for name, upstream in configured.items() if upstream.provider is not None}
+    return Snapshot(
+        providers={**providers(), **own},
+        environment={**environment, **configured},
+        simulated=simulated,
+        aliases=settings.config.aliases,
+        default_model=settings.config.default_model,
+    )

@@ -1,0 +1,224 @@
+"""The directory on the store: from a token to its grant, compiled once and kept while nothing it was made from changes.
+
+Garbage is refused by its check digits before any look-up; unknown tokens are remembered for a while, in bounded number,
+so that guessing costs the store nothing. Secrets are opened here and live only inside grants.
+"""
+
+import os
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import blake2b
+from time import time
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from ailink_gateway import tokens
+from ailink_gateway.grant import Grant, Key, Upstream
+from ailink_gateway.store.grants import CredentialRow, TokenRow, load_project_credentials, load_token
+from ailink_gateway.store.store import Store
+from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
+from ailink_provider.builtin import dialects, providers, vendor_of
+from ailink_provider.dialects import Dialect
+from ailink_provider.errors import Failure
+from ailink_provider.providers import Provider
+from ailink_provider.transport import Origin, Sender
+
+GRANTS = 100_000
+UNKNOWN = 10_000
+T = TypeVar("T")
+_VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
+
+
+class StoreDirectory:
+    """Grants by token.
+
+    Args:
+        store, vault: where tokens are, and what opens their credentials.
+        sender: what carries calls to upstreams.
+        base_urls: where each provider is reached, by name.
+        project: whose grant callers without a token get; None refuses them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        sender: Sender,
+        base_urls: Mapping[str, str],
+        *,
+        anonymous_project: str | None = None,
+    ) -> None:
+        self._store, self._vault, self._sender, self._base_urls = store, vault, sender, base_urls
+        self._key = vault.derive(TOKEN_FINGERPRINTS)
+        self._anonymous_project = anonymous_project
+        self._anonymous: Grant | None = None
+        self._slot_key = os.urandom(32)
+        self._grants: dict[bytes, Grant] = {}
+        self._unknown: dict[bytes, str] = {}
+        self._generation = 0
+        store.on_change(self._forget)
+
+    def _forget(self, generation: int) -> None:
+        self._generation = generation
+        self._grants.clear()
+        self._unknown.clear()
+        self._anonymous = None
+
+    def cached(self, secret: str) -> Grant | None:
+        """Return the grant of a token if it is known and current."""
+        return self._grants.get(self._slot(secret))
+
+    def _slot(self, secret: str) -> bytes:
+        # Not the stored fingerprint: this one keeps the interpreter's lock, and its key dies with the process.
+        return blake2b(secret.encode(), digest_size=32, key=self._slot_key).digest()
+
+    async def find(self, secret: str) -> Grant:
+        """Return the grant of a token. Raises ``Failure`` (``invalid_api_key``) for one that may not call."""
+        if tokens.parse(secret) is None:
+            raise Failure("invalid_api_key", "Invalid API key: " + _why_malformed(secret))
+        slot = self._slot(secret)
+        if (refused := self._unknown.get(slot)) is not None:
+            raise Failure("invalid_api_key", refused)
+        generation = self._generation
+        row, credentials = await self._store.read(_load, tokens.fingerprint(self._key, secret))
+        refusal = "unknown here" if row is None else row.refusal(time())
+        if row is None or refusal is not None:
+            message = f"Invalid API key: this token is {refusal}."
+            if generation == self._generation:
+                _keep(self._unknown, slot, message, UNKNOWN)
+            raise Failure("invalid_api_key", message)
+        grant = self._compile(row, credentials)
+        # A change while it was read may have made it stale: it serves this call and is not kept.
+        if generation == self._generation:
+            _keep(self._grants, slot, grant, GRANTS)
+        return grant
+
+    async def anonymous(self) -> Grant | None:
+        """Return the grant of callers without a token."""
+        project = self._anonymous_project
+        if project is None or self._anonymous is not None:
+            return self._anonymous
+        generation = self._generation
+        credentials = await self._store.read(load_project_credentials, project)
+        grant = Grant(token_id=None, token_name="anonymous", project_id=project, project=self._of_project(credentials))
+        if generation == self._generation:
+            self._anonymous = grant
+        return grant
+
+    def _compile(self, row: TokenRow, credentials: list[CredentialRow]) -> Grant:
+        own = None
+        if row.upstream_url is not None:
+            own = self._upstream(row.upstream_url, row.credential)
+        project = self._of_project(credentials)
+        if (
+            own is None
+            and row.credential is not None
+            and (provider := providers().get(row.credential.provider)) is not None
+            and provider.name in self._base_urls
+        ):
+            project = {**project, provider.name: self._of_provider(provider, row.credential)}
+        return Grant(
+            token_id=row.id,
+            token_name=row.name,
+            project_id=row.project_id,
+            own=own,
+            passthrough=own is not None and row.credential is None,
+            project=project,
+            default_model=row.default_model,
+            allowed_models=tuple(row.allowed_models),
+            raw_paths=row.raw_paths,
+            allow_upstream_key=row.allow_upstream_key,
+            strict=row.strict_parameters,
+            expires_at=row.expires_at,
+        )
+
+    def _of_project(self, credentials: list[CredentialRow]) -> Mapping[str, Upstream]:
+        found: dict[str, Upstream] = {}
+        for credential in credentials:  # newest first: of one provider the first serves
+            provider = providers().get(credential.provider)
+            if provider is not None and provider.name in self._base_urls and provider.name not in found:
+                found[provider.name] = self._of_provider(provider, credential)
+        return found
+
+    def _of_provider(self, provider: Provider, credential: CredentialRow) -> Upstream:
+        key = self._key_of(credential, dialects()[provider.dialect], provider)
+        return upstream(provider, self._base_urls[provider.name], self._sender, key)
+
+    def _upstream(self, url: str, credential: CredentialRow | None) -> Upstream:
+        origin, _ = Origin.parse(url)
+        vendor = vendor_of(origin.host)
+        if vendor is not None and credential is not None and credential.provider not in (vendor.name, "generic"):
+            message = f"This token's credential is for {credential.provider}, but its upstream is {vendor.name}'s."
+            raise Failure("credential_missing", f"{message} Give it a credential of {vendor.name}.")
+        provider = vendor or (providers().get(credential.provider) if credential is not None else None)
+        dialect = dialects()[provider.dialect if provider is not None else "openai_chat"]
+        generic = credential is not None and credential.provider == "generic" and vendor is None
+        key = self._key_of(credential, dialect, None if generic else provider) if credential is not None else None
+        return upstream(provider, url, self._sender, key, generic=generic)
+
+    def _key_of(self, row: CredentialRow, dialect: Dialect, provider: Provider | None) -> Key:
+        secret = self._vault.open(row.sealed, credential_place(row.project_id, row.id))
+        if row.injection is None and provider is not None:
+            name, prefix = dialect.credential_header
+            return Key(secret, name.encode(), prefix.encode() + secret)
+        return inject(row.injection or "bearer", secret, row.header_name, row.query_name)
+
+
+def inject(injection: str, secret: bytes, header_name: str | None, query_name: str | None) -> Key:
+    """Return how a secret is injected: as bearer or basic credentials, in a named header, or in a query parameter."""
+    if injection == "query":
+        return Key(secret, query=query_name or "api_key")
+    if injection == "header":
+        return Key(secret, (header_name or "x-api-key").lower().encode(), secret)
+    if injection == "basic":
+        return Key(secret, b"authorization", b"Basic " + b64encode(secret if b":" in secret else secret + b":"))
+    return Key(secret, b"authorization", b"Bearer " + secret)
+
+
+def upstream(
+    provider: Provider | None, url: str, sender: Sender, key: Key | None, *, generic: bool = False
+) -> Upstream:
+    """Return the upstream at ``url``. Models are asked below the version that their dialect's paths do not carry
+    themselves.
+    """
+    origin, base = Origin.parse(url)
+    base = base.rstrip("/")
+    dialect = dialects()[provider.dialect if provider is not None else "openai_chat"]
+    version = _VERSION.search(base)
+    if dialect.base_version:
+        models = base if version else base + dialect.base_version
+    else:
+        models = base[: version.start()] if version else base
+    return Upstream(
+        provider=provider,
+        dialect=dialect,
+        origin=origin,
+        base=base,
+        models=models,
+        label=url.rstrip("/"),
+        sender=sender,
+        key=key,
+        generic=generic,
+        relays=tuple(dialects()[name] for name in provider.relays) if provider is not None else (),
+    )
+
+
+def _load(connection: Connection, fingerprint: bytes) -> tuple[TokenRow | None, list[CredentialRow]]:
+    row = load_token(connection, fingerprint)
+    return row, load_project_credentials(connection, row.project_id) if row is not None else []
+
+
+def _keep(cache: dict[bytes, T], key: bytes, value: T, limit: int) -> None:
+    if len(cache) >= limit:
+        del cache[next(iter(cache))]
+    cache[key] = value
+
+
+def _why_malformed(secret: str) -> str:
+    if secret.startswith("ailink_admin_"):
+        return "an admin key does not call models; send a token (ailink_v1_...)."
+    if secret.startswith("ailink_v1_"):
+        return "the token is incomplete or mistyped; its check digits do not fit."
+    return "send a token of this gateway (ailink_v1_...), not a provider's own key."

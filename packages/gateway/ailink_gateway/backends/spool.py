@@ -1,0 +1,299 @@
+"""The spool: a local append-only journal that every call passes through before its last byte is sent.
+
+Each call appends an ``Opened`` line before the upstream is asked and a ``Record`` line before the client has its
+answer, by one write each, so that the death of the process loses neither; a background thread makes them durable
+against the machine's (``fdatasync`` a few times a second). A shipper reads the journal and inserts records into the
+store, in batches. It never drops a line: a store that fails delays rows, and a full disk refuses new calls before they
+cost anything.
+
+Segments are allocated in full when they are made, so a call that was admitted can always write its record.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ailink_gateway.record import Opened, Record, unknown
+from ailink_provider.errors import Failure
+
+logger = logging.getLogger("ailink.spool")
+
+LINE_LIMIT = 4096  # bytes; records cap their own fields well below it
+SEGMENT_BYTES = 4 * 1024 * 1024
+LIMIT_BYTES = 2 * 1024 * 1024 * 1024
+PAGE = 4096
+MADVISE_POPULATE_WRITE = 23
+BATCH = 250
+SYNC_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+
+Row = dict[str, Any]
+Insert = Callable[[Sequence[Row]], Awaitable[None]]
+
+_OPENED = b'{"type":"opened"'
+_decoder = msgspec.json.Decoder(Opened | Record)
+_rows = msgspec.json.Decoder(list[Row])
+_encoder = msgspec.json.Encoder()
+
+
+
+class SpoolBusy(Exception):
+    """Another process holds this data directory."""
+
+
+class Segment:
+    """One journal file. ``written`` and ``shipped`` are byte offsets, ``calls`` the ids opened here and not yet
+    recorded.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _allocate(self.descriptor, size)
+        except OSError:
+            os.close(self.descriptor)
+            path.unlink()
+            raise
+        self._map = mmap.mmap(self.descriptor, size)
+        with contextlib.suppress(OSError, ValueError):
+            # All pages at once (Linux 5.14) cost less than a fault for each, in the middle of a call.
+            self._map.madvise(MADVISE_POPULATE_WRITE)
+        self.size = size
+        self.written = 0
+        self.shipped = 0
+        self.calls: set[str] = set()
+
+    def append(self, line: bytes) -> None:
+        # A write into the mapping is in the kernel's hands as one by ``pwrite`` is, but keeps the interpreter's lock:
+        # with a busy shipper, getting that back took ten times as long as the write.
+        end = self.written + len(line)
+        self._map[self.written : end] = line
+        self.written = end
+
+    def sync(self) -> None:
+        """Make what was written so far outlast a power cut. Blocks; ``turn_page`` comes before."""
+        os.fdatasync(self.descriptor)
+
+    def turn_page(self, keep: int) -> None:
+        """Go on at the next page: a writer has to wait while the page it writes to is on its way to the disk.
+
+        ``keep`` bytes must stay free.
+        """
+        page = -(-self.written // PAGE) * PAGE
+        if page + keep <= self.size:
+            self.written = page
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes of what is not shipped."""
+        return self._map[self.shipped : min(self.shipped + size, self.written)]
+
+    def close(self) -> None:
+        """Close the file and leave it."""
+        self._map.close()
+        os.close(self.descriptor)
+
+    def remove(self) -> None:
+        """Close the file and delete it."""
+        self.close()
+        self.path.unlink()
+
+
+class Spool:
+    """The journal of one process.
+
+    Args:
+        folder: where the segments lie; made if missing, and locked.
+        segment_bytes, limit_bytes: the size of one segment, and of all unshipped ones together.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, limit_bytes: int = LIMIT_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise SpoolBusy(
+                f"Another ailink process uses {folder.parent}: stop it, or give this one another --data."
+            ) from None
+        self._segment_bytes = segment_bytes
+        self._most_segments = max(limit_bytes // segment_bytes, 1)
+        self._left = sorted(folder.glob("*.journal"))
+        self._next = int(self._left[-1].stem) + 1 if self._left else 1
+        self._segments: list[Segment] = []
+        self._home: dict[str, Segment] = {}
+        self._reserved = 0
+        self._dirty = False
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._roll()
+
+    # --- the request path --------------------------------------------------------------------------
+
+    def open(self, opened: Opened) -> None:
+        """Note that a call is about to be made. Raises ``Failure`` (``spool_full``) if its record could not be kept."""
+        line = _encoder.encode(opened) + b"\n"
+        segment = self._segments[-1]
+        if segment.written + self._reserved + len(line) + LINE_LIMIT > segment.size:
+            segment = self._roll()
+        segment.append(line)
+        segment.calls.add(opened.id)
+        self._home[opened.id] = segment
+        self._reserved += LINE_LIMIT
+
+    def close(self, record: Record) -> None:
+        """Append the record of a call, opened before or refused without one. Raises ``OSError`` if it cannot be
+        written.
+        """
+        line = _encoder.encode(record) + b"\n"
+        home = self._home.pop(record.id, None)
+        segment = self._segments[-1]
+        if home is None:
+            if segment.written + self._reserved + len(line) > segment.size:
+                segment = self._roll()
+        else:
+            home.calls.discard(record.id)
+            self._reserved -= LINE_LIMIT
+        segment.append(line)
+        self._dirty = True
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def _roll(self) -> Segment:
+        if len(self._segments) >= self._most_segments:
+            raise Failure(
+                "spool_full",
+                "The audit spool is full because the database does not take records; try again soon.",
+                retry_after=5,
+            )
+        try:
+            # Whatever is under way must fit, however many calls that are.
+            size = max(self._segment_bytes, 2 * (self._reserved + LINE_LIMIT))
+            segment = Segment(self._folder / f"{self._next:08d}.journal", size)
+        except OSError as error:
+            logger.error("spool segment cannot be made: %s", error.strerror)
+            raise Failure(
+                "spool_full",
+                "The gateway's disk is full, so the call could not be recorded; free some space.",
+                retry_after=30,
+            ) from None
+        self._next += 1
+        self._segments.append(segment)
+        return segment
+
+    # --- behind it ---------------------------------------------------------------------------------
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that are not in the store yet."""
+        return sum(segment.written - segment.shipped for segment in self._segments)
+
+    async def run(self, insert: Insert, now: Callable[[], float]) -> None:
+        """Ship until ``stop``: first what an earlier process left, then what this one writes.
+
+        ``insert`` must be idempotent; when it raises ``Failure`` it is asked again, except after ``stop``: what could
+        not be shipped then stays in the journal for the next start.
+        """
+        try:
+            await self._run(insert, now)
+        except Failure as failure:
+            logger.error("records were left in the spool for the next start: %s", failure.message)
+
+    async def _run(self, insert: Insert, now: Callable[[], float]) -> None:
+        await self._recover(insert, now)
+        while not (self._stop.is_set() and self.backlog_bytes == 0):
+            if not self._stop.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+            if self._dirty:
+                self._dirty = False
+                segment = self._segments[-1]
+                segment.turn_page(keep=self._reserved)
+                await asyncio.to_thread(segment.sync)
+            await self._ship(insert)
+            # Records gather meanwhile, so that a busy gateway inserts in batches.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), SYNC_SECONDS)
+
+    def stop(self) -> None:
+        """Let ``run`` end once everything is in the store."""
+        self._stop.set()
+        self._wake.set()
+
+    def release(self) -> None:
+        """Close the files; what is not shipped stays for the next start."""
+        for segment in self._segments:
+            if segment.shipped == segment.written and not segment.calls:
+                segment.remove()
+            else:
+                segment.close()
+        self._segments.clear()
+        os.close(self._lock)
+
+    async def _ship(self, insert: Insert) -> None:
+        for segment in list(self._segments):
+            while segment.shipped < segment.written:
+                block = segment.read(BATCH * 1024)
+                if (end := block.rfind(b"\n") + 1) > 0:
+                    await self._insert(insert, _records(block[:end]))
+                segment.shipped += end or len(block)
+            if segment is not self._segments[-1] and not segment.calls:
+                self._segments.remove(segment)
+                segment.remove()
+
+    async def _insert(self, insert: Insert, records: list[Row]) -> None:
+        for start in range(0, len(records), BATCH):
+            while True:
+                try:
+                    await insert(records[start : start + BATCH])
+                    break
+                except Failure as failure:
+                    if self._stop.is_set():
+                        raise
+                    logger.warning("records wait in the spool: %s", failure.message)
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _recover(self, insert: Insert, now: Callable[[], float]) -> None:
+        """Insert what earlier processes wrote, and account for calls whose end they did not see."""
+        opened: dict[str, Opened] = {}
+        for path in self._left:
+            data = await asyncio.to_thread(path.read_bytes)
+            records: list[Row] = []
+            for line in data.rstrip(b"\0").split(b"\n")[:-1]:
+                try:
+                    entry = _decoder.decode(line.lstrip(b"\0"))
+                except msgspec.DecodeError:
+                    logger.error("a line of %s is damaged and was left out", path.name)
+                    continue
+                if isinstance(entry, Opened):
+                    opened[entry.id] = entry
+                else:
+                    opened.pop(entry.id, None)
+                    records.append(msgspec.to_builtins(entry))
+            await self._insert(insert, records)
+        await self._insert(insert, [msgspec.to_builtins(unknown(entry, now())) for entry in opened.values()])
+        for path in self._left:
+            path.unlink()
+        self._left = []
+
+
+def _records(block: bytes) -> list[Row]:
+    lines = [line.lstrip(b"\0") for line in block.split(b"\n")]
+    return _rows.decode(b"[%b]" % b",".join([line for line in lines if line and not line.startswith(_OPENED)]))
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:  # macOS: the space is not reserved, only the length set
+        os.ftruncate(descriptor, size)

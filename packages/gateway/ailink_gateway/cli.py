@@ -1,0 +1,209 @@
+"""The command line: `ailink dev`, `ailink serve`, `ailink db`. Reads flags, prints for people, and starts what `app`
+composes.
+"""
+
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ailink_gateway.settings import ADMIN_PREFIX, Settings, SettingsError, load
+from ailink_provider.errors import Failure
+
+_host = click.option("--host", help="Address to listen on [AILINK_HOST, default 127.0.0.1].")
+_port = click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on [AILINK_PORT, default 8080].")
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory for database and journal [AILINK_DATA_DIR, default ./.ailink].",
+)
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Config file [AILINK_CONFIG, default ailink.yaml if it is there].",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ailink-gateway", prog_name="ailink")
+def main() -> None:
+    """AIlink: one gateway between AI agents and everything they call.
+
+    Start with `ailink dev`. Flags win over the environment, the environment over the config file.
+    """
+
+
+@main.command()
+@_host
+@_port
+@_data
+@_config
+def dev(host: str | None, port: int | None, data: Path | None, config: Path | None) -> None:
+    """Run for development: no key needed, loopback only, not for production.
+
+    Makes and keeps an admin key, a master key and a token in the data directory, and answers models whose provider has
+    no key with a simulator (X-AILink-Upstream: simulated).
+    """
+    settings = _settings("dev", host, port, data, config)
+    kept = _Kept(settings.data_dir)
+    import msgspec
+
+    settings = msgspec.structs.replace(
+        settings,
+        admin_key=settings.admin_key or kept.secrets["admin_key"],
+        master_key=settings.master_key or kept.secrets["master_key"],
+    )
+    _run(settings, kept)
+
+
+@main.command()
+@_host
+@_port
+@_data
+@_config
+def serve(host: str | None, port: int | None, data: Path | None, config: Path | None) -> None:
+    """Run for production: one process, SQLite in the data directory.
+
+    Needs AILINK_MASTER_KEY (64 hex characters), and AILINK_ADMIN_KEY (starts with ailink_admin_) to be managed. Each
+    secret can also be given as NAME_FILE. Put a TLS-terminating proxy in front of it.
+    """
+    _run(_settings("serve", host, port, data, config), None)
+
+
+@main.group()
+def db() -> None:
+    """Look after the database. `serve` and `dev` upgrade it by themselves."""
+
+
+@db.command()
+@_data
+def upgrade(data: Path | None) -> None:
+    """Make the database, or bring an older one up to date."""
+    store = _store(_data_dir(data))
+    try:
+        found = store.upgrade()
+        click.echo(f"{store.path}: was {found}, now {store.status()}")
+    except Failure as failure:
+        _fail(failure.message)
+    finally:
+        store.close()
+
+
+@db.command()
+@_data
+def status(data: Path | None) -> None:
+    """Say which version the database has."""
+    store = _store(_data_dir(data))
+    try:
+        click.echo(f"{store.path}: {store.status()}")
+    except Failure as failure:
+        _fail(failure.message)
+    finally:
+        store.close()
+
+
+class _Kept:
+    """What `dev` made and keeps in its data directory, readable by its owner alone."""
+
+    def __init__(self, data_dir: Path) -> None:
+        import msgspec
+
+        self._path = data_dir / "dev.json"
+        if self._path.exists():
+            self.secrets: dict[str, str] = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+        else:
+            self.secrets = {"admin_key": ADMIN_PREFIX + secrets.token_hex(24), "master_key": secrets.token_hex(32)}
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the file."""
+        import msgspec
+
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(self.secrets))
+
+
+def _settings(mode: Any, host: str | None, port: int | None, data: Path | None, config: Path | None) -> Settings:
+    try:
+        return load(mode, os.environ, host=host, port=port, data=data, config=config)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _data_dir(data: Path | None) -> Path:
+    return data or Path(os.environ.get("AILINK_DATA_DIR") or "./.ailink")
+
+
+def _store(data_dir: Path) -> Any:
+    from ailink_gateway.app import DATABASE
+    from ailink_gateway.store.store import Store
+
+    return Store(data_dir / DATABASE)
+
+
+def _run(settings: Settings, kept: _Kept | None) -> None:
+    """Start the server and stay until it is stopped."""
+    from ailink_gateway import observe
+    from ailink_gateway.app import Gateway, prepare
+    from ailink_gateway.backends.spool import SpoolBusy
+    from ailink_gateway.server import server
+
+    observe.configure(logging.WARNING if settings.mode == "dev" else logging.INFO)
+    try:
+        store, vault, spool = prepare(settings)
+        token = None
+        if kept is not None:
+            from ailink_gateway.app import development_token
+
+            token = kept.secrets["token"] = development_token(store, vault, kept.secrets.get("token"))
+            kept.keep()
+        gateway = Gateway(settings, store, vault, spool)
+        running = server(
+            gateway, settings.host, settings.port, lambda port: _announce(settings, port, token), gateway.closing
+        )
+        running.run()
+    except (Failure, SpoolBusy) as error:
+        _fail(str(error))
+    if not running.started:
+        sys.exit(1)
+
+
+def _announce(settings: Settings, port: int, token: str | None) -> None:
+    """Print where the gateway is; in development also the keys and a call to paste."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{port}"
+    if token is None:
+        click.echo(f"AIlink is running at {url} (data in {settings.data_dir})")
+        return
+    keys = [name for name, setting in settings.providers.items() if setting.key or setting.base_url]
+    if keys:
+        served = f"Keys found for {', '.join(keys)}; every other model is simulated."
+    else:
+        served = "No provider key is set, so a simulator answers; OPENAI_API_KEY, ANTHROPIC_API_KEY ... change that."
+    body = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}'
+    click.secho(
+        "AIlink for development. NOT FOR PRODUCTION: any program here may call it; `ailink serve` is for that.",
+        bold=True,
+    )
+    click.echo(f"""
+  gateway    {url}        docs {url}/docs
+  admin key  {settings.admin_key}
+  token      {token}
+
+{served}
+Try it:
+
+  curl {url}/v1/chat/completions -H "Authorization: Bearer {token}" \\
+    -H "Content-Type: application/json" -d '{body}'
+""")
+
+
+def _fail(message: str) -> NoReturn:
+    click.secho(f"ailink: {message}", err=True, fg="red")
+    sys.exit(2)

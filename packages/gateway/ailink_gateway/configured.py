@@ -1,0 +1,57 @@
+"""The providers of the config file, as upstreams: known services and compatible ones directly, all others through their
+code.
+
+A provider in code, registered by a package's ``ailink.providers`` entry point, is asked in this process; the gateway
+sees no difference, as it answers where the transport would.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from msgspec import structs
+
+from ailink_gateway.backends.directory import upstream
+from ailink_gateway.grant import Key, Upstream
+from ailink_provider.adapter import ProviderSender
+from ailink_provider.builtin import dialects, providers
+from ailink_provider.factory import CUSTOM, ProviderConfig, create
+from ailink_provider.providers import Provider
+from ailink_provider.transport import Sender
+
+# What stands for the address of a provider in code. It is never resolved: its sender opens no socket.
+IN_PROCESS = "http://in-process/v1"
+
+
+async def open_configured(configs: Iterable[ProviderConfig], sender: Sender) -> dict[str, Upstream]:
+    """Return the enabled providers by name. Raises ``Failure`` for one that cannot be made."""
+    enabled = [config for config in configs if config.enabled]
+    return {config.name: _direct(config, sender) or await _in_process(config, sender) for config in enabled}
+
+
+def _direct(config: ProviderConfig, sender: Sender) -> Upstream | None:
+    row = providers().get(config.type)
+    if row is None and config.type == CUSTOM and config.endpoint:
+        row = Provider(name=config.name, needs_key=False)
+    if row is None:
+        return None
+    own = row.name == config.name
+    provider = structs.replace(
+        row,
+        name=config.name,
+        base_url=config.endpoint or row.base_url,
+        families=row.families if own else (),
+        hosts=(),
+        default_model=config.model or row.default_model,
+    )
+    key = None
+    if config.api_key:
+        header, prefix = dialects()[row.dialect].credential_header
+        key = Key(config.api_key.encode(), header.encode(), (prefix + config.api_key).encode())
+    return upstream(provider, provider.base_url, sender, key)
+
+
+async def _in_process(config: ProviderConfig, sender: Sender) -> Upstream:
+    made = await create(replace(config, http_client=sender))
+    provider = Provider(name=config.name, needs_key=False, default_model=config.model or None)
+    found = upstream(provider, IN_PROCESS, ProviderSender(made), None)
+    return structs.replace(found, label=f"{config.type}:{config.name}")

@@ -1,0 +1,37 @@
+"""What every handler is given. Data only."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, NamedTuple
+
+from fastapi import Depends, Request
+
+from ailink_gateway.control.broadcaster import Broadcaster
+from ailink_gateway.store.store import Store
+from ailink_gateway.vault import Vault
+
+GENERIC = "generic"
+
+Check = Callable[[], Awaitable[None]]
+
+
+class Context(NamedTuple):
+    """The objects behind the handlers.
+
+    providers: the names that a credential may have as its provider. checks: what must hold for the gateway to be ready,
+    by name; each raises ``Failure`` when it does not. now: the time, in Unix seconds.
+    """
+
+    store: Store
+    vault: Vault
+    providers: frozenset[str]
+    broadcaster: Broadcaster
+    checks: Mapping[str, Check]
+    now: Callable[[], float]
+
+
+async def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+Given = Annotated[Context, Depends(_context)]

@@ -1,0 +1,62 @@
+"""Puts the control plane together: its resources, its one error shape, its documentation. Reads no setting."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from ailink_gateway.control import audit, credentials, errors, health, projects, tokens
+from ailink_gateway.control.authentication import Authenticator
+from ailink_gateway.control.broadcaster import Broadcaster
+from ailink_gateway.control.context import Check, Context
+from ailink_gateway.control.edge import Edge
+from ailink_gateway.store.store import Store
+from ailink_gateway.vault import Vault
+
+_RESOURCES = (projects, credentials, tokens, audit, health)
+
+_ABOUT = """
+Manage what agents may reach. Every route but the health checks and this page needs the **admin key**, as `X-Admin-Key`
+or as a bearer token; a token of the gateway may read itself.
+
+Lists are newest first: `?limit=` (1-100, 20 by default) and `?starting_after=` (the last id of the page before) give
+`{"data": [...], "has_more": true}`. Times are ISO 8601 in UTC. Every refusal has the same body, `ErrorBody`, its code
+also in the header `X-AILink-Error`; `X-Request-ID` names the request in all answers.
+"""
+
+_TAGS = [
+    {"name": "projects", "description": "What keeps one tenant's tokens and credentials from another's."},
+    {"name": "credentials", "description": "The upstream secrets that agents never see. Write-only, stored encrypted."},
+    {"name": "tokens", "description": "What agents hold instead of secrets."},
+    {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
+    {"name": "health", "description": "Whether the gateway lives and is ready. Public."},
+]
+
+
+def create_control(
+    store: Store, vault: Vault, admin_key: str | None, *, known_providers: Iterable[str] = (),
+    broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None, version: str = "0.1.0",
+    now: Callable[[], float] = time.time,
+) -> FastAPI:
+    """Return the control plane as an ASGI application.
+
+    Args:
+        store, vault: upgraded and unlocked before the first request; they stay the caller's to close.
+        admin_key: what may do everything here; None leaves management to nobody.
+        known_providers: what a credential may name as its provider, beside "generic".
+        broadcaster: what the shipper publishes to, for audit streams.
+        checks: what must hold for ``/readyz`` beside the store; one that does not raises ``Failure``.
+        now: the time, in Unix seconds.
+    """
+    app = FastAPIOffline(
+        title="AIlink", summary="One gateway between AI agents and everything they call.", description=_ABOUT,
+        version=version, openapi_tags=_TAGS, redirect_slashes=False,
+        # The routes as they are: to include the routers would build each a second time.
+        routes=[route for resource in _RESOURCES for route in resource.router.routes],
+    )
+    providers = frozenset(known_providers)
+    app.state.context = Context(store, vault, providers, broadcaster or Broadcaster(), checks or {}, now)
+    errors.install(app)
+    app.add_middleware(Edge, authenticate=Authenticator(store, vault, admin_key, now))
+    return app

@@ -1,0 +1,166 @@
+"""One request's life, as data: what came in, what was decided, what went out. Stages read and write it; it decides
+nothing.
+"""
+
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from time import monotonic, time
+from typing import Any
+from urllib.parse import parse_qsl
+
+from msgspec import Raw, Struct, field
+
+from ailink_gateway.grant import Grant, Key, Target
+from ailink_gateway.routes import Route
+from ailink_provider.dialects import Measured
+from ailink_provider.errors import Failure
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+BODY_LIMIT = 25 * 1024 * 1024
+
+
+class Reply(Struct):
+    """What the client gets. ``body`` is whole, or a generator that is closed whether it ends or not."""
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes | AsyncGenerator[bytes, None] = b""
+
+
+class Exchange:
+    """One request.
+
+    ``headers`` has lower-case names; of a repeated one the last value (``raw_headers`` has them all). ``raw_path`` is
+    what the client sent, undecoded, and what is forwarded. Times are monotonic seconds except ``created_at`` (Unix).
+    ``targets`` are in the order of preference and ``target`` is the one last tried.
+    """
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "body_read",
+        "caller_key",
+        "cancelled_by_client",
+        "client_ip",
+        "created_at",
+        "error_code",
+        "first_byte_at",
+        "grant",
+        "headers",
+        "id",
+        "measured",
+        "members",
+        "method",
+        "model",
+        "opened",
+        "path",
+        "query",
+        "raw_headers",
+        "raw_path",
+        "receive",
+        "recorded",
+        "response_headers",
+        "route",
+        "send",
+        "started_at",
+        "status",
+        "streaming",
+        "target",
+        "targets",
+        "upstream_status",
+        "usage_estimated",
+        "warnings",
+    )
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send, route: Route) -> None:
+        self.created_at = time()
+        # In the order of time, so that an index on it grows at its end; the rest is chance.
+        self.id = f"req_{int(self.created_at * 1e6):014x}{random.getrandbits(64):016x}"
+        self.started_at = monotonic()
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.raw_path: bytes = scope["raw_path"]
+        self.query: bytes = scope["query_string"]
+        self.raw_headers: Headers = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self.raw_headers)
+        self.client_ip: str | None = scope["client"][0] if scope["client"] else None
+        self.route = route
+        self.body = b""
+        self.body_read = False
+        self.grant: Grant | None = None
+        self.caller_key: Key | None = None
+        self.model: str | None = None
+        self.streaming = False
+        self.targets: list[Target] = []
+        self.target: Target | None = None
+        self.attempts = 0
+        self.opened = False
+        self.recorded = False
+        self.members: dict[str, Raw] = {}
+        self.measured = Measured()
+        self.usage_estimated = False
+        self.upstream_status: int | None = None
+        self.status: int | None = None
+        self.error_code: str | None = None
+        self.first_byte_at: float | None = None
+        self.cancelled_by_client = False
+        self.warnings: list[str] = []
+        self.response_headers: Headers = []
+
+    def header(self, name: bytes) -> str | None:
+        """Return a request header as text, or None."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Return the query's parameters in order, decoded."""
+        return parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)
+
+    async def read_body(self, limit: int = BODY_LIMIT) -> bytes:
+        """Receive the whole body. Raises ``Failure`` when it is larger than ``limit`` bytes, compressed, late or cut
+        short.
+        """
+        declared = self.headers.get(b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise _too_large(limit)
+        coding = self.headers.get(b"transfer-encoding", b"chunked").lower()
+        if coding != b"chunked" or self.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise Failure(
+                "invalid_request",
+                "Compressed request bodies are not accepted: send the body without Content-Encoding.",
+                param="content-encoding",
+                status=415,
+            )
+        self.body = await self._receive_all(limit)
+        self.body_read = True
+        return self.body
+
+    async def _receive_all(self, limit: int) -> bytes:
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body = message.get("body", b"")
+            if len(body) > limit:
+                raise _too_large(limit)
+            return bytes(body)
+        chunks: list[bytes] = []
+        size = 0
+        while message["type"] == "http.request":
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return b"".join(chunks)
+            message = await self.receive()
+        self.cancelled_by_client = True
+        raise Failure("client_closed", "The client closed the connection before its request was complete.")
+
+
+def _too_large(limit: int) -> Failure:
+    return Failure("payload_too_large", f"The request body is larger than {limit} bytes ({limit // 1048576} MiB).")

@@ -1,0 +1,178 @@
+"""What travels on and what stays: the path, query and headers of a call that leaves, and the headers of one that comes
+back.
+
+To a model an allow-list goes out; to any other API everything but what names, authenticates or frames this hop. Exactly
+one credential leaves, and it is put in last.
+"""
+
+import re
+from collections.abc import Sequence
+
+from ailink_gateway.exchange import Exchange, Headers
+from ailink_gateway.grant import Key, Upstream
+from ailink_gateway.mask import masked
+from ailink_provider.errors import Failure
+from ailink_provider.transport import Response
+
+USER_AGENT = b"ailink/0.1"
+REAL_AUTHORIZATION = b"x-real-authorization"
+ALLOW_OVERRIDE = b"x-ailink-allow-override"
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"content-length",
+        b"host",
+        b"expect",
+    }
+)
+PRIVATE = frozenset(
+    {
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"x-goog-api-key",
+        b"x-admin-key",
+        b"x-user-id",
+        b"cookie",
+        b"cookie2",
+        b"forwarded",
+        b"via",
+        REAL_AUTHORIZATION,
+        b"x-session-id",
+        b"x-parent-span-id",
+        b"x-preferred-model",
+        b"idempotency-key",
+        b"prefer",
+        b"accept-encoding",
+    }
+)
+PRIVATE_PREFIXES = (b"x-ailink-", b"x-forwarded-", b"proxy-")
+KEPT_BACK = frozenset({b"set-cookie", b"set-cookie2", b"x-request-id", b"alt-svc", b"server", b"date"})
+
+# Spellings by which a path would mean another one to its reader than to us.
+_TRAP = re.compile(rb"%2[ef]|%5c|%25|%[01]|%7f|%c[01]|%3b|%(?![0-9a-f]{2})|[\\;\x00-\x20\x7f-\xff#?]", re.IGNORECASE)
+_VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
+
+
+def model_target(upstream: Upstream, path: str) -> tuple[bytes, bytes]:
+    """Return path and query of a model's route below its upstream."""
+    path, _, query = path.partition("?")
+    return (upstream.models + path).encode(), query.encode()
+
+
+def api_target(exchange: Exchange, upstream: Upstream) -> tuple[bytes, bytes]:
+    """Return path and query of an API call: the client's own. Raises ``Failure`` for a path that climbs or hides."""
+    raw = exchange.raw_path
+    if not raw.startswith(b"/") or _TRAP.search(raw) or b".." in raw.split(b"/") or b"." in raw.split(b"/"):
+        raise Failure(
+            "invalid_request",
+            "The path has an encoded slash, dot, backslash, semicolon or control character, climbs, or begins with no "
+            "slash: send it plainly.",
+            param="path",
+        )
+    base = upstream.base
+    version = _VERSION.search(base)
+    if version is not None and (raw == version[0].encode() or raw.startswith(version[0].encode() + b"/")):
+        base = base[: version.start()]
+    return base.encode() + raw, exchange.query
+
+
+def model_headers(exchange: Exchange, upstream: Upstream, key: Key | None) -> Headers:
+    """Return the headers of a call to a model."""
+    dialect = upstream.dialect
+    headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity"), (b"user-agent", USER_AGENT)]
+    headers.append((b"accept", b"text/event-stream" if exchange.streaming else b"application/json"))
+    incoming = exchange.headers
+    own = exchange.route.dialect is dialect
+    for name in dialect.request_headers:
+        if own and (value := incoming.get(name.encode())) is not None:
+            headers.append((name.encode(), value))
+        elif (fixed := dialect.fixed_headers.get(name)) is not None:
+            headers.append((name.encode(), fixed.encode()))
+    if (trace := _span(exchange)) is not None:
+        headers.append((b"traceparent", trace))
+    if key is not None and key.header is not None:
+        headers.append((key.header, key.value))
+    return headers
+
+
+def api_headers(exchange: Exchange, key: Key | None) -> Headers:
+    """Return the headers of a call to another API: the client's, without this hop's and its secrets, and the key at the
+    end.
+    """
+    dropped = _nominated(exchange.raw_headers) | {b"traceparent"}
+    if key is not None and key.header is not None:
+        dropped.add(_folded(key.header))
+    headers = []
+    for name, value in exchange.raw_headers:
+        folded = _folded(name)
+        if folded in HOP_BY_HOP or folded in PRIVATE or folded in dropped or folded.startswith(PRIVATE_PREFIXES):
+            continue
+        headers.append((name, value))
+    headers.append((b"accept-encoding", b"identity"))
+    if (trace := _span(exchange)) is not None:
+        headers.append((b"traceparent", trace))
+    if key is not None and key.header is not None:
+        headers.append((key.header, key.value))
+    return headers
+
+
+def api_reply_headers(response: Response, spellings: Sequence[bytes]) -> Headers:
+    """Return the headers of another API's answer, without those of its hop, its cookies, and any echo of the key."""
+    dropped = _nominated(response.headers) | KEPT_BACK
+    # What a 204 or 304 declares is the length of a body that does not follow.
+    framing = HOP_BY_HOP if response.status in (204, 304) else HOP_BY_HOP - {b"content-length"}
+    return [
+        (name, masked(spellings, value))
+        for name, value in response.headers
+        if not ((folded := _folded(name)) in framing or folded in dropped or folded.startswith(b"x-ailink-"))
+    ]
+
+
+def _nominated(headers: Headers) -> set[bytes]:
+    """Return the names that the Connection headers reserve for this hop."""
+    values = [value for name, value in headers if name == b"connection"]
+    return {_folded(token.strip().lower()) for value in values for token in value.split(b",")}
+
+
+def _folded(name: bytes) -> bytes:
+    # Many servers cannot tell "_" from "-" in a header's name.
+    return name.replace(b"_", b"-")
+
+
+def caller_key(exchange: Exchange, upstream: Upstream) -> Key | None:
+    """Return the key that the caller brought for this upstream, or None. Raises ``Failure`` where it may bring none."""
+    value = exchange.headers.get(REAL_AUTHORIZATION)
+    grant = exchange.grant
+    if value is None or grant is None:
+        return None
+    override = exchange.headers.get(ALLOW_OVERRIDE, b"").lower() == b"true" and grant.allow_upstream_key
+    if upstream is not grant.own or not (grant.passthrough or override):
+        raise Failure(
+            "policy_denied",
+            "This token has its own credential: X-Real-Authorization is accepted only where the token has "
+            "none, or allows it (allow_upstream_key) and X-AILink-Allow-Override: true is sent.",
+            reason="upstream_key_not_allowed",
+        )
+    secret = value[7:].strip() if value[:7].lower() == b"bearer " else value
+    if upstream.provider is None or upstream.generic:
+        return Key(secret, b"authorization", value)
+    name, prefix = upstream.dialect.credential_header
+    return Key(secret, name.encode(), prefix.encode() + secret)
+
+
+def _span(exchange: Exchange) -> bytes | None:
+    """Return a W3C ``traceparent`` with a span of ours in the caller's trace; None if the caller sent no valid one."""
+    value = exchange.headers.get(b"traceparent")
+    if value is None or re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", value) is None:
+        return None
+    return value[:36] + exchange.id[-16:].encode() + value[52:]

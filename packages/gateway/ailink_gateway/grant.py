@@ -1,0 +1,105 @@
+"""What a token may reach, compiled: immutable, and read by the data plane without another look-up.
+
+A grant is made by a ``Directory`` and dropped when anything it was made from changes. It never shows a secret.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes
+
+from msgspec import Struct, field
+
+from ailink_provider.builtin import providers
+from ailink_provider.catalog import Facts
+from ailink_provider.dialects import Dialect
+from ailink_provider.providers import Provider
+from ailink_provider.transport import Origin, Sender
+
+
+class Key(Struct, frozen=True):
+    """An upstream secret, ready to be injected: as ``header`` with ``value``, or as the ``query`` parameter."""
+
+    secret: bytes
+    header: bytes | None = None
+    value: bytes = b""
+    query: str | None = None
+
+    @property
+    def spellings(self) -> tuple[bytes, ...]:
+        """How the secret reads by itself, and where it is injected: an echo may have either."""
+        injected = quote_from_bytes(self.secret, safe="").encode() if self.query else self.value.rpartition(b" ")[2]
+        return (self.secret,) if injected == self.secret else (injected, self.secret)
+
+    def __repr__(self) -> str:
+        return f"Key(header={self.header!r}, query={self.query!r})"
+
+
+class Upstream(Struct, frozen=True):
+    """Where calls go and with which key.
+
+    ``provider`` is None for a host of no known vendor. ``base`` is the path below which an API's paths lie, ``models``
+    the one below which models are asked, both without a final slash. ``key`` is None where the upstream wants none or
+    the caller brings one. ``label`` is the URL that may be shown. ``generic`` says that it is a plain API that owns its
+    paths. ``relays`` are the wire formats that it understands beside its ``dialect``.
+    """
+
+    provider: Provider | None
+    dialect: Dialect
+    origin: Origin
+    base: str
+    models: str
+    label: str
+    sender: Sender
+    key: Key | None = None
+    generic: bool = False
+    relays: tuple[Dialect, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The provider's name for records and metrics; the host where the vendor is unknown."""
+        return self.provider.name if self.provider else self.origin.host
+
+
+class Target(NamedTuple):
+    """An upstream and the model asked of it. ``prices`` is the price list that the model stands in, "" if none is
+    known.
+    """
+
+    upstream: Upstream
+    model: str
+    facts: Facts
+    prices: str = ""
+
+
+class Grant(Struct, frozen=True):
+    """A token compiled for the data plane.
+
+    ``own`` is the token's own upstream; ``passthrough`` that only the caller's key may go there. ``project`` are the
+    project's credentials by provider. ``strict`` refuses what a target's dialect cannot express instead of warning.
+    """
+
+    token_id: str | None
+    token_name: str
+    project_id: str
+    own: Upstream | None = None
+    passthrough: bool = False
+    project: Mapping[str, Upstream] = {}
+    default_model: str | None = None
+    allowed_models: tuple[str, ...] = ()
+    raw_paths: bool = False
+    allow_upstream_key: bool = False
+    strict: bool = False
+    expires_at: float | None = None
+    resolved: dict[str, list[Target]] = field(default_factory=dict)
+
+
+class Snapshot(Struct, frozen=True):
+    """What every token may reach: the known providers, upstreams with a key from the environment, aliases, and in
+    ``dev`` the simulator.
+    """
+
+    providers: Mapping[str, Provider] = field(default_factory=providers)
+    environment: Mapping[str, Upstream] = {}
+    simulated: Upstream | None = None
+    aliases: Mapping[str, str] = {}
+    default_model: str | None = None

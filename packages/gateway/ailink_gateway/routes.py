@@ -1,0 +1,107 @@
+"""The data plane's table: method and path to dialect and operation. What stands here is a model's route; all else is an
+API's.
+
+Only the vendors' own paths are listed. ``/v1`` may be left out of OpenAI's. Nothing here looks at a body.
+"""
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from msgspec import Struct
+
+from ailink_provider.builtin import dialects
+from ailink_provider.dialects import Dialect
+
+Kind = Literal["model", "models", "api", "closed"]
+
+
+class Route(Struct, frozen=True):
+    """Where a request leads.
+
+    kind: "model" asks a model, "models" lists them, "api" goes to the token's own upstream, "closed" is refused with
+    the code ``refusal``. dialect: how the client speaks, errors included. model and stream are set where the path says
+    them.
+    """
+
+    kind: Kind
+    dialect: Dialect
+    operation: str = ""
+    model: str | None = None
+    stream: bool | None = None
+    refusal: str = "not_found"
+
+
+# method, path, dialect, operation
+TABLE = (
+    ("POST", "/v1/chat/completions", "openai_chat", "chat"),
+    ("POST", "/v1/completions", "openai_chat", "completions"),
+    ("POST", "/v1/embeddings", "openai_chat", "embeddings"),
+    ("POST", "/v1/responses", "openai_responses", "responses"),
+    ("GET", "/v1/models", "openai_chat", "models"),
+    ("POST", "/v1/messages", "anthropic_messages", "chat"),
+    ("POST", "/v1/messages/count_tokens", "anthropic_messages", "count_tokens"),
+    ("GET", "/v1beta/models", "gemini", "models"),
+)
+
+# verb, operation, stream: the part after the colon in /v1beta/models/{model}:{verb}
+VERBS = {
+    "generateContent": ("chat", False),
+    "streamGenerateContent": ("chat", True),
+    "countTokens": ("count_tokens", False),
+    "embedContent": ("embed_content", False),
+    "batchEmbedContents": ("embeddings", False),
+}
+_VERB_PATH = re.compile(r"/v1(?:beta)?/models/(.+):([A-Za-z]+)")
+_ONE_MODEL = re.compile(r"/v1/models/([^:]+)")
+_SHORT = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses")
+
+# Objects that belong to one account cannot be shared by tokens until each is known to be its token's.
+_CLOSED = re.compile(
+    r"/v1/(files|uploads|batches|fine_tuning|images|audio|moderations|realtime|responses(?=/)|proxy)(/.*)?"
+)
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[tuple[str, str], Route]:
+    routes = {}
+    for method, path, dialect, operation in TABLE:
+        route = Route("models" if operation == "models" else "model", dialects()[dialect], operation)
+        routes[method, path] = route
+        if (short := path.removeprefix("/v1")) in _SHORT:
+            routes[method, short] = route
+    return routes
+
+
+def match(method: str, path: str, query: bytes) -> Route:
+    """Return where a request leads. Never fails: what is not in the table is an API's."""
+    route = _table().get((method, path))
+    if route is not None:
+        return route
+    if found := _VERB_PATH.fullmatch(path):
+        return _verb(method, found, query)
+    return _other(method, path)
+
+
+def _verb(method: str, found: re.Match[str], query: bytes) -> Route:
+    dialect = dialects()["gemini"]
+    model, verb = found[1], found[2]
+    if method != "POST" or verb not in VERBS:
+        return Route("closed", dialect, refusal="not_found" if verb not in VERBS else "method_not_allowed")
+    operation, stream = VERBS[verb]
+    if stream and b"alt=sse" not in query.split(b"&"):
+        operation = "chat_array"
+    return Route("model", dialect, operation, model, stream)
+
+
+@lru_cache(maxsize=1024)
+def _other(method: str, path: str) -> Route:
+    dialect = dialects()["openai_chat"]
+    if method == "GET" and (found := _ONE_MODEL.fullmatch(path)):
+        return Route("models", dialect, "models", found[1])
+    if _CLOSED.fullmatch(path):
+        return Route("closed", dialect)
+    for (_, known), route in _table().items():
+        if known == path:
+            return Route("closed", route.dialect, refusal="method_not_allowed")
+    return Route("api", dialect)

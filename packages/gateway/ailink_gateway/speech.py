@@ -1,0 +1,221 @@
+"""How one call is spoken: the bytes to send upstream, and what the upstream's bytes become for the client.
+
+Two ways with one shape. ``Relay``: client and target share a wire format, so the reply's bytes pass untouched and usage
+is read off them. ``Translation``: everything goes through the canonical words. Neither touches a socket.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec.json import encode
+
+from ailink_gateway.envelope import read_tree
+from ailink_gateway.exchange import Exchange
+from ailink_gateway.grant import Target
+from ailink_provider.chat import (
+    Chat,
+    Embed,
+    Embeddings,
+    Event,
+    MessageDelta,
+    MessageEnd,
+    MessageError,
+    MessageStart,
+    PartDelta,
+    PartStart,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+)
+from ailink_provider.chat import Reply as ChatReply
+from ailink_provider.dialects import Loss, Measured, Operation
+from ailink_provider.errors import Failure
+from ailink_provider.estimate import estimate_chat
+
+CANONICAL = {Chat: "chat", Embed: "embeddings"}
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Relay:
+    """Same wire format on both sides."""
+
+    def __init__(self, exchange: Exchange, target: Target, operation: Operation) -> None:
+        self.path = operation.path(target.model, exchange.streaming)
+        self.losses: list[Loss] = []
+        self.content_type = None
+        self.measured = Measured()
+        self._operation = operation
+        self._meter = operation.meter(exchange.members) if exchange.streaming else None
+        members = dict(exchange.members)
+        operation.amend(members, target.model, target.facts)
+        self.body = encode(members)
+
+    def whole(self, body: bytes) -> bytes:
+        """Return the client's body for the upstream's."""
+        try:
+            _OBJECT.decode(body)
+        except (ValueError, RecursionError):
+            raise not_a_reply(body) from None
+        self.measured = self._operation.measure(body)
+        return body
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what these bytes of a stream become. An error that comes first is raised."""
+        assert self._meter is not None
+        out = self._meter.feed(chunk)
+        self.measured = self._meter.measured
+        return out
+
+    def close(self) -> bytes:
+        """Return what is left when the upstream has ended."""
+        assert self._meter is not None
+        out = self._meter.close()
+        self.measured = self._meter.measured
+        return out
+
+    def fail(self, failure: Failure) -> bytes:
+        """Return the end of a stream whose upstream broke."""
+        self.measured.failure = failure
+        return self._operation.writer(Chat(model="", messages=[])).write(MessageError(failure))
+
+    def input_tokens(self, exchange: Exchange) -> int:
+        """Return an estimate of the input, in tokens, for a reply that brought no usage."""
+        return len(exchange.body) // 4
+
+
+class Translation:
+    """Two wire formats, with the canonical words between them."""
+
+    def __init__(self, exchange: Exchange, target: Target, inbound: Operation, outbound: Operation) -> None:
+        self.request: Any = inbound.read_request(read_tree(exchange.body), exchange.model, exchange.route.stream)
+        self.request.model = target.model
+        self._inbound, self._outbound = inbound, outbound
+        self._sent = outbound.write_request(self.request, target.facts)
+        self.losses = self._sent.losses
+        self.path = outbound.path(target.model, exchange.streaming)
+        self.body = encode(self._sent.body)
+        self.measured = Measured()
+        self.content_type: str | None = None
+        if exchange.streaming:
+            self._reader = outbound.reader(self._sent)
+            self._writer = inbound.writer(self.request)
+            self.content_type = self._writer.content_type
+
+    def whole(self, body: bytes) -> bytes:
+        """Return the client's body for the upstream's."""
+        try:
+            tree = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise not_a_reply(body) from None
+        if not isinstance(tree, dict):
+            raise not_a_reply(body)
+        reply = self._outbound.read_reply(tree, self._sent)
+        self.measured = measured_of(reply)
+        return encode(self._inbound.write_reply(reply, self.request))
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what these bytes of a stream become."""
+        return self._write(self._reader.feed(chunk))
+
+    def close(self) -> bytes:
+        """Return what is left when the upstream has ended."""
+        return self._write(self._reader.close())
+
+    def fail(self, failure: Failure) -> bytes:
+        """Return the end of a stream whose upstream broke."""
+        self.measured.failure = failure
+        return self._writer.write(MessageError(failure))
+
+    def _write(self, events: list[Event]) -> bytes:
+        out = []
+        for event in events:
+            if isinstance(event, MessageError) and not self._begun():
+                self.measured.failure = event.failure
+                break
+            _measure(event, self.measured)
+            out.append(self._writer.write(event))
+        return b"".join(out)
+
+    def _begun(self) -> bool:
+        measured = self.measured
+        return bool(measured.characters or measured.model is not None or measured.finish)
+
+    def input_tokens(self, exchange: Exchange) -> int:
+        """Return an estimate of the input, in tokens, for a reply that brought no usage."""
+        return estimate_chat(self.request) if isinstance(self.request, Chat) else len(exchange.body) // 4
+
+
+Speech: TypeAlias = Relay | Translation
+
+
+def speak(exchange: Exchange, target: Target) -> Speech:
+    """Return how this exchange is spoken with this target. Raises ``Failure`` when the target's dialect has no such
+    operation.
+    """
+    dialect, name = exchange.route.dialect, exchange.route.operation
+    inbound = dialect.operations[name]
+    theirs = target.upstream.dialect
+    if any(known.operations.get(inbound.name) is inbound for known in (theirs, *target.upstream.relays)):
+        return Relay(exchange, target, inbound)
+    outbound = theirs.operations.get(CANONICAL[inbound.speaks])
+    if outbound is None:
+        raise Failure(
+            "invalid_request",
+            f"{target.upstream.name} has no {CANONICAL[inbound.speaks]}: ask another model.",
+            param="model",
+        )
+    return Translation(exchange, target, inbound, outbound)
+
+
+def count_locally(exchange: Exchange) -> bytes:
+    """Return the client's answer to "how many tokens is this", estimated here."""
+    inbound = exchange.route.dialect.operations[exchange.route.operation]
+    chat: Chat = inbound.read_request(read_tree(exchange.body), exchange.model, exchange.route.stream)
+    tokens = estimate_chat(chat)
+    return encode(inbound.write_reply(ChatReply(model=chat.model, usage=Usage(input_tokens=tokens)), chat))
+
+
+def measured_of(reply: ChatReply | Embeddings) -> Measured:
+    """Return what is recorded of a whole canonical reply."""
+    if isinstance(reply, Embeddings):
+        return Measured(model=reply.model, usage=reply.usage, complete=True)
+    measured = Measured(model=reply.model, usage=reply.usage, complete=True)
+    for choice in reply.choices:
+        if choice.finish is not None:
+            measured.finish = choice.finish.reason
+        for part in choice.parts:
+            measured.characters += _characters(part)
+    return measured
+
+
+def not_a_reply(body: bytes) -> Failure:
+    """Return the failure of an upstream that answered something else than JSON."""
+    shown = "".join(c for c in body[:200].decode("utf-8", "replace") if c.isprintable())
+    return Failure("upstream_failed", f"The upstream answered something that is not a reply: {shown}")
+
+
+def _measure(event: Event, measured: Measured) -> None:
+    if isinstance(event, PartDelta):
+        measured.characters += len(event.text)
+    elif isinstance(event, PartStart):
+        measured.characters += _characters(event.part)
+    elif isinstance(event, MessageDelta):
+        measured.usage = event.usage or measured.usage
+        if event.finish is not None:
+            measured.finish = event.finish.reason
+    elif isinstance(event, MessageStart):
+        measured.model = event.model
+        measured.usage = event.usage or measured.usage
+    elif isinstance(event, MessageError):
+        measured.failure = event.failure
+        measured.complete = True
+    else:
+        measured.complete = measured.complete or isinstance(event, MessageEnd)
+
+
+def _characters(part: object) -> int:
+    if isinstance(part, Text | Thinking):
+        return len(part.text)
+    return len(part.arguments) if isinstance(part, ToolCall) else 0

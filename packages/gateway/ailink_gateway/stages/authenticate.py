@@ -1,0 +1,77 @@
+"""Authenticate: finds out who calls. A request that names no one, or two, goes no further.
+
+The secret is taken out of the exchange once it is known: nothing behind this stage sees it.
+"""
+
+from urllib.parse import urlencode
+
+from ailink_gateway.exchange import Exchange, Reply
+from ailink_gateway.ports import Directory
+from ailink_gateway.stages import Proceed
+from ailink_provider.errors import Failure
+
+# Where clients put their key, and the prefix before it.
+HEADERS = ((b"authorization", b"bearer "), (b"x-api-key", b""), (b"x-goog-api-key", b""), (b"x-admin-key", b""))
+ADMIN = b"x-admin-key"  # looked at because two different keys are none; it carries no token
+CARRIERS = frozenset(name for name, _ in HEADERS)
+OURS = ("ailink_v1_", "ailink_admin_", "sk-ailb_", "sk_live_")
+
+
+class Authenticate:
+    """Needs the directory of those who may call."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        secret = presented(exchange)
+        if secret is None:
+            grant = await self._directory.anonymous()
+            if grant is None:
+                raise Failure(
+                    "invalid_api_key",
+                    "Invalid API key: none was sent. Send your token as `Authorization: Bearer ailink_v1_...`.",
+                )
+        else:
+            grant = self._directory.cached(secret) or await self._directory.find(secret)
+            _take_out(exchange)
+        if grant.expires_at is not None and exchange.created_at >= grant.expires_at:
+            raise Failure("invalid_api_key", "Invalid API key: this token has expired.")
+        exchange.grant = grant
+        return await proceed(exchange)
+
+
+def _take_out(exchange: Exchange) -> None:
+    exchange.raw_headers = [header for header in exchange.raw_headers if header[0] not in CARRIERS]
+    for name in CARRIERS:
+        exchange.headers.pop(name, None)
+
+
+def presented(exchange: Exchange) -> str | None:
+    """Return the secret that the caller sent, taking it out of the query. Raises ``Failure`` for two different ones of
+    ours.
+    """
+    found: set[str] = set()
+    repeated = len(exchange.headers) != len(exchange.raw_headers)
+    for name, prefix in HEADERS:
+        if name not in exchange.headers:
+            continue
+        values = [value for key, value in exchange.raw_headers if key == name] if repeated else [exchange.headers[name]]
+        for value in values:
+            if prefix and value[: len(prefix)].lower() != prefix:
+                raise Failure("invalid_api_key", "Invalid API key: the Authorization header must be `Bearer <token>`.")
+            if name == ADMIN and not value.startswith(b"ailink_admin_"):
+                raise Failure("invalid_api_key", "Invalid API key: a token is not sent as X-Admin-Key.")
+            found.add(value[len(prefix) :].strip().decode("latin-1"))
+    in_query = exchange.route.dialect.credential_query
+    if exchange.query and in_query is not None:
+        parameters = exchange.parameters()
+        keys = [value for name, value in parameters if name == in_query]
+        if keys:
+            found.update(keys)
+            exchange.query = urlencode([pair for pair in parameters if pair[0] != in_query]).encode()
+    if len(found) > 1:
+        found = {secret for secret in found if secret.startswith(OURS)} or found
+        if len(found) > 1:
+            raise Failure("invalid_api_key", "Invalid API key: two different keys were sent. Send one.")
+    return next(iter(found), None)

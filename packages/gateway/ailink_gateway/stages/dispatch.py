@@ -1,0 +1,260 @@
+"""Dispatch: sends the request to its target and turns the answer into the client's. The last stage.
+
+The headers of a stream wait for its first event, so an error there is still a failed attempt. The bill of a call that
+is cut short is drawn up here, from what was produced.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from functools import lru_cache
+from urllib.parse import quote_from_bytes, unquote_plus
+
+from ailink_gateway.exchange import Exchange, Reply
+from ailink_gateway.forward import api_headers, api_reply_headers, api_target, caller_key, model_headers, model_target
+from ailink_gateway.grant import Key, Target
+from ailink_gateway.mask import Mask, masked
+from ailink_gateway.ports import Journal
+from ailink_gateway.record import PATH_LIMIT, Opened, capped
+from ailink_gateway.speech import Speech, count_locally, speak
+from ailink_gateway.stages import Proceed
+from ailink_provider.chat import Usage
+from ailink_provider.dialects import Loss
+from ailink_provider.errors import Failure
+from ailink_provider.transport import Request, Response
+
+REPLY_LIMIT = 64 * 1024 * 1024
+ERROR_LIMIT = 64 * 1024
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+CHARACTERS_A_TOKEN = 4
+
+
+class Dispatch:
+    """Needs the journal, in which a call is opened before it is made."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        target = exchange.target
+        assert target is not None  # Attempt stands before this stage
+        exchange.warnings.clear()
+        exchange.response_headers = [(b"x-ailink-upstream", target.upstream.label.encode())]
+        key = caller_key(exchange, target.upstream) or target.upstream.key
+        if exchange.route.kind == "api":
+            return await self._api(exchange, target, key)
+        return await self._model(exchange, target, key)
+
+    # --- models ----------------------------------------------------------------------------------
+
+    async def _model(self, exchange: Exchange, target: Target, key: Key | None) -> Reply:
+        if exchange.route.operation == "count_tokens" and exchange.route.dialect is not target.upstream.dialect:
+            exchange.warnings.append("the count is an estimate")
+            return Reply(200, [(b"content-type", b"application/json")], count_locally(exchange))
+        speech = speak(exchange, target)
+        _report(exchange, speech.losses)
+        self._open(exchange, target)
+        path, query = model_target(target.upstream, speech.path)
+        response = await target.upstream.sender.send(
+            Request(
+                method="POST",
+                url=target.upstream.origin,
+                target=_with_key(path, query, key),
+                headers=model_headers(exchange, target.upstream, key),
+                body=speech.body,
+                resend=True,
+            )
+        )
+        exchange.upstream_status = response.status
+        spellings = key.spellings if key else ()
+        if not 200 <= response.status < 300:
+            raise await _refused(target, response, spellings)
+        if exchange.streaming:
+            return await self._stream(exchange, speech, response, Mask(spellings))
+        body = speech.whole(masked(spellings, await response.read(REPLY_LIMIT)))
+        exchange.measured = speech.measured
+        _complete(exchange, speech)
+        return Reply(200, [(b"content-type", b"application/json"), *_passed(target, response)], body)
+
+    async def _stream(self, exchange: Exchange, speech: Speech, response: Response, mask: Mask) -> Reply:
+        pump = _Pump(exchange, speech, response, mask)
+        try:
+            first = await pump.first()
+        except BaseException:
+            response.close()
+            raise
+        assert exchange.target is not None
+        content_type = speech.content_type.encode() if speech.content_type else response.header(b"content-type")
+        headers = [
+            (b"content-type", content_type or b"text/event-stream"),
+            (b"cache-control", b"no-cache"),
+            *_passed(exchange.target, response),
+        ]
+        return Reply(200, headers, pump.rest(first))
+
+    # --- any other API ---------------------------------------------------------------------------
+
+    async def _api(self, exchange: Exchange, target: Target, key: Key | None) -> Reply:
+        upstream = target.upstream
+        path, query = api_target(exchange, upstream)
+        self._open(exchange, target)
+        response = await upstream.sender.send(
+            Request(
+                method=exchange.method,
+                url=upstream.origin,
+                target=_with_key(path, query, key),
+                headers=api_headers(exchange, key),
+                body=exchange.body or None,
+                resend=exchange.method in SAFE_METHODS,
+            )
+        )
+        exchange.upstream_status = response.status
+        spellings = key.spellings if key else ()
+        headers = api_reply_headers(response, spellings)
+        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)))
+
+    def _open(self, exchange: Exchange, target: Target) -> None:
+        if exchange.opened:
+            return
+        exchange.opened = True
+        grant = exchange.grant
+        self._journal.open(
+            Opened(
+                id=exchange.id,
+                created_at=exchange.created_at,
+                token_id=grant.token_id if grant else None,
+                project_id=grant.project_id if grant else None,
+                method=exchange.method,
+                path=capped(exchange.path, PATH_LIMIT),
+                operation=exchange.route.operation or exchange.route.kind,
+                model=target.model or None,
+                provider=target.upstream.name,
+            )
+        )
+
+
+class _Pump:
+    """A stream on its way: pulls a chunk from the upstream when the client has taken the one before."""
+
+    def __init__(self, exchange: Exchange, speech: Speech, response: Response, mask: Mask) -> None:
+        self._exchange, self._speech, self._response, self._mask = exchange, speech, response, mask
+        self._chunks = aiter(response)
+        self._ended = False
+
+    async def first(self) -> bytes:
+        """Return the first bytes for the client. Raises the ``Failure`` of a stream that begins with one."""
+        out = b""
+        while not out and not self._ended:
+            out = await self._next()
+            failure = self._speech.measured.failure
+            if failure is not None and not out:
+                raise failure
+        return out
+
+    async def rest(self, first: bytes) -> AsyncGenerator[bytes, None]:
+        """Yield ``first`` and what follows; draw up what was used, however it ends."""
+        exchange, speech = self._exchange, self._speech
+        out = first
+        try:
+            while True:
+                if speech.measured.complete:
+                    _complete(exchange, speech)
+                if out:
+                    yield out
+                if self._ended or speech.measured.failure is not None:
+                    break
+                out = await self._next()
+        except Failure as failure:
+            yield speech.fail(failure)
+        finally:
+            self._response.close()
+            exchange.measured = speech.measured
+            _complete(exchange, speech)
+
+    async def _next(self) -> bytes:
+        chunk = await anext(self._chunks, None)
+        if chunk is None:
+            self._ended = True
+            out = self._speech.feed(self._mask.close()) + self._speech.close()
+        else:
+            out = self._speech.feed(self._mask.feed(chunk))
+        self._exchange.measured = self._speech.measured
+        return out
+
+
+async def _bytes(exchange: Exchange, response: Response, mask: Mask) -> AsyncGenerator[bytes, None]:
+    declared = response.header(b"content-length")
+    left = int(declared) if declared is not None else -1
+    try:
+        async for chunk in response:
+            if out := mask.feed(chunk):
+                left -= len(out)
+                exchange.measured.complete = left == 0
+                yield out
+        exchange.measured.complete = True
+        if out := mask.close():
+            yield out
+    except Failure as failure:
+        exchange.error_code = failure.code
+        raise
+    finally:
+        response.close()
+
+
+def _complete(exchange: Exchange, speech: Speech) -> None:
+    """Settle what a call used: the upstream's own figures, or an estimate of what was produced."""
+    measured = exchange.measured
+    if measured.failure is not None:
+        exchange.error_code = measured.failure.code
+    produced = -(-measured.characters // CHARACTERS_A_TOKEN)
+    cut = measured.failure is not None or not measured.complete
+    # The count of a stream that was cut short is one that was made at its beginning.
+    if measured.usage is None or (cut and measured.usage.output_tokens < produced):
+        known = measured.usage or Usage(input_tokens=speech.input_tokens(exchange))
+        known.output_tokens = produced
+        measured.usage = known
+        exchange.usage_estimated = True
+
+
+async def _refused(target: Target, response: Response, spellings: Sequence[bytes]) -> Failure:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+    body = masked(spellings, await response.read(ERROR_LIMIT))
+    failure = target.upstream.dialect.read_error(response.status, headers, body)
+    failure.upstream_status = response.status
+    return failure
+
+
+def _report(exchange: Exchange, losses: list[Loss]) -> None:
+    if not losses:
+        return
+    if exchange.grant is not None and exchange.grant.strict:
+        loss = losses[0]
+        raise Failure(
+            "unsupported_parameter", f"{loss.field} cannot be sent to this model: {loss.why}.", param=loss.field
+        )
+    exchange.warnings.extend(f"{loss.field}: {loss.why}" for loss in losses)
+
+
+def _passed(target: Target, response: Response) -> list[tuple[bytes, bytes]]:
+    wanted = _encoded(target.upstream.dialect.response_headers)
+    return [header for header in response.headers if header[0] in wanted] if wanted else []
+
+
+@lru_cache(maxsize=64)
+def _encoded(names: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in names)
+
+
+def _with_key(path: bytes, query: bytes, key: Key | None) -> bytes:
+    if key is not None and key.query is not None:
+        # The caller's own parameter of this name goes: some servers would believe the first one, some the last.
+        injected = _folded(key.query)
+        kept = [pair for pair in query.split(b"&") if pair and _folded(_name_of(pair)) != injected]
+        query = b"&".join([*kept, f"{key.query}={quote_from_bytes(key.secret, safe='')}".encode()])
+    return path + b"?" + query if query else path
+
+
+def _name_of(pair: bytes) -> str:
+    return unquote_plus(pair.partition(b"=")[0].decode("latin-1"))
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")

@@ -1,0 +1,163 @@
+"""Record: times a call, delivers its reply and writes one record of it, exactly once, whatever happened below.
+
+The record is in the journal before the last byte goes out. This is where a cancelled call is accounted for.
+"""
+
+import asyncio
+import contextlib
+import logging
+from time import monotonic
+
+from msgspec.json import encode
+from msgspec.structs import astuple
+
+from ailink_gateway import record as rows
+from ailink_gateway.delivery import Departures, deliver
+from ailink_gateway.exchange import Exchange, Reply
+from ailink_gateway.ports import Journal
+from ailink_gateway.stages import Proceed
+from ailink_provider.chat import Usage
+from ailink_provider.errors import Failure
+from ailink_provider.prices import price
+
+logger = logging.getLogger("ailink")
+
+LONGEST_WAIT = 86_400  # seconds that an upstream may have a client wait
+
+
+class Record:
+    """Needs the journal that records go to."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._departures = Departures()
+
+    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        departure = self._departures.expect(exchange)
+        try:
+            reply = await self._answer(exchange, proceed)
+            try:
+                await deliver(exchange, reply, lambda: self._settle(exchange), departure)
+            except Failure as failure:
+                if not isinstance(reply.body, bytes):
+                    raise  # it has begun: all that is left is to break it off
+                reply = refuse(exchange, failure)  # what cannot be recorded is not answered
+                await deliver(exchange, reply, lambda: None, departure)
+            return reply
+        except asyncio.CancelledError:
+            exchange.cancelled_by_client = departure.noticed
+            raise
+        finally:
+            departure.cancel()
+            if not exchange.recorded:  # cut short: what comes to its end is settled by its delivery
+                exchange.error_code = exchange.error_code or "internal_error"
+                with contextlib.suppress(Failure):  # it is logged, and the mark that the call was opened stays
+                    self._settle(exchange)
+
+    async def _answer(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        try:
+            return await proceed(exchange)
+        except Failure as failure:
+            return refuse(exchange, failure)
+        except Exception as error:  # the one place where a defect becomes an answer, and a record
+            logger.error("%s failed inside the gateway", exchange.id, exc_info=error)
+            return refuse(
+                exchange, Failure("internal_error", "The gateway failed while it handled this request; it was logged.")
+            )
+
+    def _settle(self, exchange: Exchange) -> None:
+        if not exchange.recorded:
+            exchange.recorded = True
+            try:
+                self._journal.close(row(exchange))
+            except OSError as error:
+                logger.error("the record of %s cannot be written: %s", exchange.id, error.strerror)
+                raise Failure(
+                    "spool_full",
+                    "The gateway could not record this call, so its answer is held back; try again soon.",
+                    retry_after=5,
+                ) from None
+
+
+def refuse(exchange: Exchange, failure: Failure) -> Reply:
+    """Return the reply that tells the client of ``failure``, in its dialect."""
+    exchange.error_code = failure.code
+    status, body = exchange.route.dialect.write_error(failure, exchange.id)
+    headers = [(b"content-type", b"application/json"), (b"x-ailink-error", failure.code.encode())]
+    if failure.retry_after is not None:
+        seconds = min(LONGEST_WAIT, max(1, failure.retry_after))
+        headers.append((b"retry-after", b"%d" % round(seconds)))
+    if not failure.retryable:
+        headers.append((b"x-should-retry", b"false"))
+    if failure.code == "payload_too_large":
+        headers.append((b"connection", b"close"))
+    return Reply(status, headers, encode(body))
+
+
+def row(exchange: Exchange) -> rows.Record:
+    """Return the record of an exchange as far as it came."""
+    measured, target, grant = exchange.measured, exchange.target, exchange.grant
+    usage = _plausible(measured.usage) if exchange.route.operation != "count_tokens" else None
+    cost = None
+    if target is not None and usage is not None:
+        rates = price(target.prices, target.model, exchange.created_at)
+        cost = rates.cost(usage) if rates is not None else None
+    failed = exchange.error_code is not None
+    elapsed = monotonic() - exchange.started_at
+    return rows.Record(
+        id=exchange.id,
+        request_id=exchange.id,
+        created_at=exchange.created_at,
+        finished_at=exchange.created_at + elapsed,
+        token_id=grant.token_id if grant else None,
+        project_id=grant.project_id if grant else None,
+        method=exchange.method,
+        path=rows.capped(exchange.path, rows.PATH_LIMIT),
+        operation=exchange.route.operation or exchange.route.kind,
+        dialect=exchange.route.dialect.name if exchange.route.kind == "model" else None,
+        status=exchange.status,
+        upstream_status=exchange.upstream_status,
+        response_latency_ms=elapsed * 1000,
+        first_byte_ms=(exchange.first_byte_at - exchange.started_at) * 1000 if exchange.first_byte_at else None,
+        agent_name=_named(exchange, b"x-ailink-agent-name"),
+        session_id=_named(exchange, b"x-session-id"),
+        parent_span_id=_named(exchange, b"x-parent-span-id"),
+        model=_name((target.model if target else exchange.model) or None),
+        requested_model=_name(exchange.model),
+        provider=target.upstream.name if target else None,
+        upstream=_name(target.upstream.label) if target else None,
+        prompt_tokens=usage.input_tokens if usage else None,
+        completion_tokens=usage.output_tokens if usage else None,
+        cache_read_tokens=usage.cache_read_tokens if usage else None,
+        cache_write_tokens=usage.cache_write_tokens if usage else None,
+        reasoning_tokens=usage.reasoning_tokens if usage else None,
+        usage_estimated=exchange.usage_estimated,
+        cost_nano=cost,
+        cache_hit=False,
+        is_streaming=exchange.streaming,
+        finish_reason=_name(measured.finish),
+        error_code="client_closed" if exchange.cancelled_by_client else exchange.error_code,
+        outcome="cancelled" if exchange.cancelled_by_client else "failed" if failed else "answered",
+        attempts=exchange.attempts,
+    )
+
+
+def _named(exchange: Exchange, name: bytes) -> str | None:
+    value = exchange.headers.get(name)
+    return _name(value[: rows.NAME_LIMIT].decode("utf-8", "replace")) if value else None
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else rows.capped(text, rows.NAME_LIMIT)
+
+
+def _plausible(usage: Usage | None) -> Usage | None:
+    """Return usage in which every count can be stored: an upstream may say anything, and one row that the store refuses
+    would hold up all behind it.
+    """
+    if usage is None:
+        return None
+    counts = astuple(usage)
+    if min(counts) >= 0 and max(counts) <= rows.COUNT_LIMIT:
+        return usage
+    return Usage(*(min(max(count, 0), rows.COUNT_LIMIT) for count in counts))

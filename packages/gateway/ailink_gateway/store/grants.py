@@ -1,0 +1,99 @@
+"""What a grant is made from: a token with its project and credential, read by fingerprint. Opens no secret."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+from sqlalchemy import Connection, select
+
+from ailink_gateway.store.tables import credentials, generation, projects, tokens
+
+_PREFIX = "credential_"
+_PRESENT = credentials.c.deleted_at.is_(None)
+
+
+class CredentialRow(Struct, frozen=True, kw_only=True):
+    """A credential, its secret sealed for ``vault.credential_place``.
+
+    ``injection`` is bearer, basic, header (``header_name``) or query (``query_name``); None is the provider's own way.
+    """
+
+    id: str
+    project_id: str
+    name: str
+    provider: str
+    injection: str | None
+    header_name: str | None
+    query_name: str | None
+    sealed: bytes
+
+
+class TokenRow(Struct, frozen=True, kw_only=True):
+    """A token as it stood at ``generation``. Times are Unix seconds."""
+
+    id: str
+    name: str
+    project_id: str
+    project_name: str
+    upstream_url: str | None
+    default_model: str | None
+    allowed_models: tuple[str, ...]
+    scopes: tuple[str, ...]
+    policy_ids: tuple[str, ...]
+    raw_paths: bool
+    allow_upstream_key: bool
+    strict_parameters: bool
+    circuit_breaker: dict[str, Any]
+    is_active: bool
+    expires_at: float | None
+    revoked_at: float | None
+    credential: CredentialRow | None
+    generation: int
+
+    def refusal(self, now: float) -> Literal["revoked", "expired", "inactive"] | None:
+        """Return why the token may not call, or None if it may."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return None if self.is_active else "inactive"
+
+
+_TOKEN_COLUMNS = [name for name in TokenRow.__struct_fields__ if name in tokens.c]
+_LISTS = ("allowed_models", "scopes", "policy_ids")
+_CREDENTIAL_COLUMNS = CredentialRow.__struct_fields__
+_BY_FINGERPRINT = (
+    select(
+        *(tokens.c[name] for name in _TOKEN_COLUMNS),
+        projects.c.name.label("project_name"),
+        generation.c.number.label("generation"),
+        *(credentials.c[name].label(_PREFIX + name) for name in _CREDENTIAL_COLUMNS),
+    )
+    .select_from(tokens)
+    .join(generation, generation.c.id == 1)
+    .join(projects, tokens.c.project_id == projects.c.id)
+    .outerjoin(credentials, (tokens.c.credential_id == credentials.c.id) & _PRESENT)
+)
+
+
+def load_token(connection: Connection, fingerprint: bytes) -> TokenRow | None:
+    """Return the token with this fingerprint, usable or not (see ``refusal``), or None."""
+    row = connection.execute(_BY_FINGERPRINT.where(tokens.c.fingerprint == fingerprint)).mappings().one_or_none()
+    if row is None:
+        return None
+    fields: dict[str, Any] = {name: row[name] for name in (*_TOKEN_COLUMNS, "project_name", "generation")}
+    for name in _LISTS:
+        fields[name] = tuple(fields[name])
+    credential = None
+    if row[f"{_PREFIX}id"] is not None:
+        credential = CredentialRow(**{name: row[_PREFIX + name] for name in _CREDENTIAL_COLUMNS})
+    return TokenRow(credential=credential, **fields)
+
+
+def load_project_credentials(connection: Connection, project_id: str) -> list[CredentialRow]:
+    """Return the credentials of a project, newest first: of one provider the first is the one to use."""
+    query = (
+        select(*(credentials.c[name] for name in _CREDENTIAL_COLUMNS))
+        .where(credentials.c.project_id == project_id, _PRESENT)
+        .order_by(credentials.c.created_at.desc(), credentials.c.id.desc())
+    )
+    return [CredentialRow(**row) for row in connection.execute(query).mappings()]

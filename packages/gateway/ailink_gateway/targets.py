@@ -1,0 +1,133 @@
+"""From a model's name to the targets that may answer: pure functions over a grant and what every token may reach.
+
+The rules are those of the contract's "Which target"; the first step that yields targets ends the search.
+"""
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from ailink_gateway.grant import Grant, Snapshot, Target, Upstream
+from ailink_provider.catalog import facts, rows
+from ailink_provider.providers import Provider
+
+
+def resolve(model: str, grant: Grant, snapshot: Snapshot) -> list[Target]:
+    """Return the targets for ``model``, none if nothing that this grant reaches serves it."""
+    own = grant.own
+    known = snapshot.providers
+    bare = _without_prefix(model, own, known)
+    if grant.passthrough:
+        return [_target(own, bare, known)] if own is not None else []
+    provider = prefixed(model, known) if bare != model else None
+    if provider is not None and (found := _reach(provider.name, grant, snapshot)):
+        return [_target(found, bare, known)]
+    alias = snapshot.aliases.get(model)
+    if alias is not None:
+        return resolve(alias, grant, msgspec.structs.replace(snapshot, aliases={}))
+    vendor = provider or family(model, known)
+    if vendor is not None and provider is None:
+        if own is not None and own.provider in (None, vendor):
+            return [_target(own, model, known)]
+        if found := _reach(vendor.name, grant, snapshot):
+            return [_target(found, model, known)]
+    if own is not None:
+        return [_target(own, model, known)]
+    listed = [
+        _target(upstream, model, known)
+        for name in reachable(grant, snapshot)
+        if model in _listed(name, snapshot) and (upstream := _reach(name, grant, snapshot))
+    ]
+    if listed:
+        return listed
+    if vendor is not None and snapshot.simulated is not None:
+        return [_target(snapshot.simulated, bare, known, vendor)]
+    return []
+
+
+def visible(grant: Grant, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Yield the models that can be named, with their owner: aliases first, then what is known of each provider."""
+    names: dict[str, str] = dict.fromkeys(snapshot.aliases, "alias") if not grant.passthrough else {}
+    shown = (
+        snapshot.providers if snapshot.simulated is not None and not grant.passthrough else reachable(grant, snapshot)
+    )
+    for provider in shown:
+        for model in _listed(provider, snapshot):
+            names.setdefault(model, provider)
+    patterns = grant.allowed_models
+    for model, owner in names.items():
+        if model in snapshot.aliases:
+            seen = any(is_allowed(target, patterns) for target in resolve(model, grant, snapshot)) or not patterns
+        else:
+            seen = _fits(model, owner, patterns)
+        if seen:
+            yield model, owner
+
+
+def family(model: str, providers: Mapping[str, Provider]) -> Provider | None:
+    """Return the provider whose names look like this one."""
+    return next(
+        (provider for provider in providers.values() if provider.families and model.startswith(provider.families)),
+        None,
+    )
+
+
+def prefixed(model: str, providers: Mapping[str, Provider]) -> Provider | None:
+    """Return the provider that a name says before its first slash."""
+    head, slash, rest = model.partition("/")
+    return providers.get(head) if slash and rest else None
+
+
+def _without_prefix(model: str, own: Upstream | None, providers: Mapping[str, Provider]) -> str:
+    # An aggregator's own names have slashes, and an unknown host's may: they get the name whole.
+    if prefixed(model, providers) is None or (own is not None and (own.provider is None or own.provider.aggregator)):
+        return model
+    return model.partition("/")[2]
+
+
+def _reach(name: str, grant: Grant, snapshot: Snapshot) -> Upstream | None:
+    if grant.own is not None and grant.own.provider is not None and grant.own.provider.name == name:
+        return grant.own
+    return grant.project.get(name) or snapshot.environment.get(name)
+
+
+def reachable(grant: Grant, snapshot: Snapshot) -> list[str]:
+    """Return the providers that a grant has a key for, its own first."""
+    own = [grant.own.provider.name] if grant.own is not None and grant.own.provider is not None else []
+    if grant.passthrough:
+        return own
+    return list(
+        dict.fromkeys(
+            (*own, *(name for name in snapshot.providers if name in grant.project or name in snapshot.environment))
+        )
+    )
+
+
+def _listed(name: str, snapshot: Snapshot) -> tuple[str, ...]:
+    """The models that are known of a provider; of one from the config file its default model."""
+    known = tuple(model for row in rows() if row.provider == name for model in row.list)
+    default = snapshot.providers[name].default_model
+    return known if default is None or default in known else (*known, default)
+
+
+def _target(
+    upstream: Upstream, model: str, providers: Mapping[str, Provider], vendor: Provider | None = None
+) -> Target:
+    # A model's price is its vendor's where the upstream itself has no list: a proxy in front of it, or the simulator.
+    provider = (
+        upstream.provider
+        if upstream.provider is not None and upstream.provider.prices
+        else vendor or family(model, providers)
+    )
+    return Target(upstream, model, facts(model), provider.prices if provider is not None else "")
+
+
+def is_allowed(target: Target, patterns: tuple[str, ...]) -> bool:
+    """Whether a resolved target fits one of these globs, by its bare name or as "provider/model"; none allow all."""
+    return _fits(target.model, target.upstream.name, patterns)
+
+
+def _fits(model: str, provider: str, patterns: tuple[str, ...]) -> bool:
+    names = (model, f"{provider}/{model}")
+    return not patterns or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)

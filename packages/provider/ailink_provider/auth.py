@@ -1,0 +1,369 @@
+"""How a request to an upstream is signed: what a credential adds to its headers and its query.
+
+Every kind has one method, ``apply``; none of them sends the request, keeps it or changes it. A credential's value is in
+the result and nowhere else: not in a ``repr``, a message or a log. Only a Google service account opens a connection, to
+its token endpoint.
+"""
+
+import asyncio
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from hmac import digest
+from time import gmtime, strftime, time
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from ailink_provider.errors import Failure
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Signed:
+    """What is to be added to a request. ``headers`` have lower-case names; each replaces one of its name. ``query`` are
+    parameters not yet encoded: ``onto`` adds them to a URL."""
+
+    __slots__ = ("headers", "query")
+
+    def __init__(self, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None) -> None:
+        self.headers = dict(headers or {})
+        self.query = dict(query or {})
+
+    def onto(self, url: str) -> str:
+        """Return ``url`` with the parameters added, encoded as a later signature counts on."""
+        if not self.query:
+            return url
+        place = urlsplit(url)
+        added = urlencode(self.query, quote_via=quote, safe="")
+        return urlunsplit(place._replace(query=f"{place.query}&{added}" if place.query else added))
+
+    def __repr__(self) -> str:
+        return f"Signed(headers={sorted(self.headers)}, query={sorted(self.query)})"
+
+
+class Auth(Protocol):
+    """A way to sign requests."""
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Return what to add to a request for ``url``, which is absolute and encoded as it is sent.
+
+        Raises ``Failure``: ``upstream_auth`` for a credential that is refused, ``upstream_failed`` or
+        ``upstream_timeout`` where a token for it cannot be had.
+        """
+
+
+class NoAuth:
+    """Nothing: for an upstream that asks for no key."""
+
+    __slots__ = ()
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Return nothing to add."""
+        return Signed()
+
+    def __repr__(self) -> str:
+        return "NoAuth()"
+
+
+class _Fixed:
+    """The same addition to every request."""
+
+    __slots__ = ("_signed",)
+
+    def __init__(self, signed: Signed) -> None:
+        self._signed = signed
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Return the addition."""
+        return Signed(self._signed.headers, self._signed.query)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join((*self._signed.headers, *self._signed.query))})"
+
+
+class APIKeyAuth(_Fixed):
+    """A key: as a bearer token, or bare in the header or the query parameter that is named. Raises ``Failure``
+    (``credential_missing``) for a key that is empty or could break out of its line."""
+
+    __slots__ = ()
+
+    def __init__(self, key: str, header: str | None = None, query: str | None = None) -> None:
+        _check(key, "API key")
+        if header is None and query is None:
+            super().__init__(Signed({"authorization": f"Bearer {key}"}))
+        else:
+            super().__init__(Signed({header.lower(): key} if header else {}, {query: key} if query else {}))
+
+
+class BearerTokenAuth(_Fixed):
+    """A bearer token (RFC 6750). Raises ``Failure`` (``credential_missing``) like ``APIKeyAuth``."""
+
+    __slots__ = ()
+
+    def __init__(self, token: str) -> None:
+        _check(token, "token")
+        super().__init__(Signed({"authorization": f"Bearer {token}"}))
+
+
+class BasicAuth(_Fixed):
+    """A user's name and password (RFC 7617, in UTF-8). Raises ``Failure`` (``credential_missing``) for a name that is
+    empty or holds a colon."""
+
+    __slots__ = ()
+
+    def __init__(self, username: str, password: str) -> None:
+        if not username or ":" in username:
+            raise Failure("credential_missing", "The user name is empty or holds a colon.")
+        pair = b64encode(f"{username}:{password}".encode("utf-8", "surrogatepass")).decode()
+        super().__init__(Signed({"authorization": f"Basic {pair}"}))
+
+
+class ChainedAuth:
+    """Several ways, one after the other: each sees what those before it added, and replaces what has its name."""
+
+    __slots__ = ("_auths",)
+
+    def __init__(self, *auths: Auth) -> None:
+        self._auths = auths
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Return what all of them add."""
+        whole = Signed()
+        for auth in self._auths:
+            signed = await auth.apply(method, whole.onto(url), {**headers, **whole.headers}, body)
+            whole.headers.update(signed.headers)
+            whole.query.update(signed.query)
+        return whole
+
+    def __repr__(self) -> str:
+        return f"ChainedAuth({', '.join(map(repr, self._auths))})"
+
+
+# --- Amazon Web Services -------------------------------------------------------------------------
+
+
+class AWSSigV4Auth:
+    """AWS Signature Version 4, for every service but S3 (whose paths are signed otherwise).
+
+    Args:
+        access_key_id, secret_access_key: the key.
+        region: where the service is, as in its host name ("us-east-1").
+        service: its signing name ("bedrock").
+        session_token: what belongs to a temporary key.
+        clock: the time, in seconds since 1970; the service refuses a signature that is five minutes off.
+
+    What is signed: method, host, path, query, body, ``content-type`` and every ``x-amz-*`` header. Source: "Signature
+    Version 4 signing process" of the AWS General Reference.
+    """
+
+    __slots__ = ("_clock", "_day", "_id", "_key", "_scope", "_secret", "_token")
+
+    def __init__(
+        self, access_key_id: str, secret_access_key: str, region: str, service: str, session_token: str | None = None,
+        *, clock: Callable[[], float] = time,
+    ) -> None:
+        _check(access_key_id, "AWS access key id")
+        _check(secret_access_key, "AWS secret access key")
+        if session_token is not None:
+            _check(session_token, "AWS session token")
+        if not re.fullmatch(r"[a-z0-9-]+", region) or not re.fullmatch(r"[a-z0-9-]+", service):
+            raise Failure("credential_missing", "An AWS key needs a region such as us-east-1 and the service's name.")
+        self._id, self._secret, self._token = access_key_id, secret_access_key, session_token
+        self._scope = (region, service)
+        self._clock = clock
+        self._day, self._key = "", b""
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Return the signature, its time and the session token."""
+        moment = strftime("%Y%m%dT%H%M%SZ", gmtime(self._clock()))
+        added = {"x-amz-date": moment} | ({"x-amz-security-token": self._token} if self._token else {})
+        given = {name.lower(): value for name, value in headers.items()}
+        place = urlsplit(url)
+        signed = {"host": _host(place.scheme, place.hostname or "", place.port)} | {
+            name: " ".join(value.split()) for name, value in (given | added).items()
+            if name == "content-type" or name.startswith("x-amz-")}
+        names = ";".join(sorted(signed))
+        request = "\n".join((
+            method.upper(), quote(_plain(place.path), safe="/~"), _ordered(place.query),
+            *(f"{name}:{signed[name]}" for name in sorted(signed)), "", names,
+            signed.get("x-amz-content-sha256", sha256(body).hexdigest())))
+        scope = "/".join((moment[:8], *self._scope, "aws4_request"))
+        text = "\n".join(("AWS4-HMAC-SHA256", moment, scope, sha256(request.encode()).hexdigest()))
+        signature = digest(self._signing_key(moment[:8]), text.encode(), "sha256").hex()
+        credential = f"AWS4-HMAC-SHA256 Credential={self._id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        return Signed({**added, "authorization": credential})
+
+    def _signing_key(self, day: str) -> bytes:
+        if day != self._day:
+            key = f"AWS4{self._secret}".encode()
+            for word in (day, *self._scope, "aws4_request"):
+                key = digest(key, word.encode(), "sha256")
+            self._day, self._key = day, key
+        return self._key
+
+    def __repr__(self) -> str:
+        return f"AWSSigV4Auth({', '.join(self._scope)})"
+
+
+def _host(scheme: str, host: str, port: int | None) -> str:
+    named = f"[{host}]" if ":" in host else host
+    return named if port in (None, {"http": 80, "https": 443}.get(scheme)) else f"{named}:{port}"
+
+
+def _plain(path: str) -> str:
+    """Return a path without dot segments and doubled slashes. It is encoded already; a signature encodes it again."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    inner = "/".join(kept)
+    return f"/{inner}/" if inner and path.endswith("/") else f"/{inner}"
+
+
+def _ordered(query: str) -> str:
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return "&".join(f"{name}={value}" for name, value in sorted((name, value) for name, _, value in pairs))
+
+
+# --- Google --------------------------------------------------------------------------------------
+
+GOOGLE_TOKENS = "https://oauth2.googleapis.com"
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class GoogleServiceAccountAuth:
+    """A Google service account: a signed assertion, exchanged for an access token that serves until it is nearly over.
+
+    Args:
+        info: the account's key file, decoded: client_email, private_key, token_uri, private_key_id.
+        scopes: what the token is to allow.
+        token_origins: where a token may be asked for; the key file is not trusted to name any other place.
+        clock: the time, in seconds since 1970.
+
+    However many requests wait for a token, it is asked for once. Needs the packages ``cryptography`` and ``httpx2``.
+    Source: "Using OAuth 2.0 for server to server applications" of Google Identity; RFC 7523.
+    """
+
+    __slots__ = ("_clock", "_email", "_fetching", "_good_until", "_key", "_key_id", "_scopes", "_token", "_url")
+
+    def __init__(
+        self, info: Mapping[str, Any], scopes: Sequence[str] = (CLOUD_PLATFORM,), *,
+        token_origins: Sequence[str] = (GOOGLE_TOKENS,), clock: Callable[[], float] = time,
+    ) -> None:
+        self._email, self._url = _member(info, "client_email"), _member(info, "token_uri")
+        self._key_id = info.get("private_key_id")
+        self._key = _private_key(_member(info, "private_key"))
+        if _CONTROL.search(self._url) or not any(self._url.startswith(f"{origin}/") for origin in token_origins):
+            raise Failure("credential_missing", "The service account's token_uri is not one of Google's: use the key "
+                                                "file as Google made it.")
+        self._scopes, self._clock = " ".join(scopes), clock
+        self._token, self._good_until = "", 0.0
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Return the access token, fetched if there is none that is good."""
+        if self._clock() >= self._good_until:
+            if self._fetching is None:
+                self._fetching = asyncio.create_task(self._fetch())
+                self._fetching.add_done_callback(self._fetched)
+            # Who gives up waiting does not take the token from the others.
+            await asyncio.shield(self._fetching)
+        return Signed({"authorization": f"Bearer {self._token}"})
+
+    def __repr__(self) -> str:
+        return "GoogleServiceAccountAuth()"
+
+    def _fetched(self, task: "asyncio.Task[None]") -> None:
+        self._fetching = None
+        if not task.cancelled():
+            task.exception()  # seen, even if nobody waits any more
+
+    async def _fetch(self) -> None:
+        asked = self._clock()
+        status, answer = await _post(self._url, {
+            "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": self._assertion(int(asked))})
+        token, lifetime = answer.get("access_token"), answer.get("expires_in")
+        if status != 200 or not isinstance(token, str) or not token or _CONTROL.search(token):
+            raise _refused(status, answer.get("error"))
+        seconds = lifetime if isinstance(lifetime, int) and not isinstance(lifetime, bool) and lifetime > 0 else 0
+        self._token, self._good_until = token, asked + max(seconds - 60, seconds / 2)
+
+    def _assertion(self, now: int) -> str:
+        header = {"alg": "RS256", "typ": "JWT"} | ({"kid": self._key_id} if isinstance(self._key_id, str) else {})
+        claims = {"iss": self._email, "scope": self._scopes, "aud": self._url, "iat": now, "exp": now + 3600}
+        text = b".".join(_base64url(msgspec.json.encode(part)) for part in (header, claims))
+        return (text + b"." + _base64url(self._key(text))).decode()
+
+
+def _private_key(pem: str) -> Callable[[bytes], bytes]:
+    """Return the function that signs with a key (RSASSA-PKCS1-v1_5 with SHA-256)."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError:
+        raise Failure("credential_missing", "A Google service account needs the package 'cryptography': install it "
+                                            "beside ailink-provider.") from None
+    try:
+        key = load_pem_private_key(pem.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise Failure("credential_missing", "The service account's private_key is no RSA key in PEM: use the key file "
+                                            "as Google made it.")
+    return lambda text: key.sign(text, PKCS1v15(), SHA256())
+
+
+async def _post(url: str, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+    try:
+        import httpx2
+    except ImportError:
+        raise Failure("credential_missing", "A Google service account needs the package 'httpx2': install it beside "
+                                            "ailink-provider.") from None
+    try:
+        async with httpx2.AsyncClient(timeout=10, trust_env=False, follow_redirects=False) as client:
+            response = await client.post(url, data=dict(form))
+    except httpx2.TimeoutException:
+        raise Failure("upstream_timeout", "Google's token endpoint did not answer in time.") from None
+    except httpx2.HTTPError:
+        raise Failure("upstream_failed", "Google's token endpoint could not be reached.") from None
+    try:
+        answer = msgspec.json.decode(response.content)
+    except (ValueError, RecursionError):
+        answer = None
+    return response.status_code, answer if isinstance(answer, dict) else {}
+
+
+def _refused(status: int, word: Any) -> Failure:
+    if 400 <= status < 500 and status not in (408, 429):
+        shown = f" ({word})" if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
+        return Failure("upstream_auth", f"Google refused the service account{shown}: check that it exists, its key and "
+                                        "this machine's clock.", upstream_status=status)
+    return Failure("upstream_failed", f"Google's token endpoint answered {status} without a token.",
+                   upstream_status=status)
+
+
+def _base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+# --- shared --------------------------------------------------------------------------------------
+
+
+def _member(info: Mapping[str, Any], name: str) -> str:
+    value = info.get(name)
+    if not isinstance(value, str) or not value or not value.isascii():
+        raise Failure("credential_missing", f"The service account has no {name}: use the key file as Google made it.")
+    return value
+
+
+def _check(value: str, what: str) -> None:
+    if not value or not value.isascii() or _CONTROL.search(value):
+        raise Failure("credential_missing", f"The {what} is empty, or holds characters that no header can carry.")

@@ -1,0 +1,143 @@
+"""Reading usage off a reply that passes through untouched. Changes no byte of it and never raises.
+
+Only what is counted is decoded: usage, the reason to stop, how many characters were produced, and errors.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ailink_provider.dialects import Measured
+from ailink_provider.dialects.anthropic_messages.errors import error_event, failure_of
+from ailink_provider.dialects.anthropic_messages.streams import CUT_SHORT
+from ailink_provider.dialects.anthropic_messages.usage import WireUsage
+from ailink_provider.dialects.anthropic_messages.words import FINISH
+from ailink_provider.errors import Failure
+from ailink_provider.sse import Frame, Frames
+
+
+class _Produced(Struct):
+    """A block or a delta, as far as it is counted. Blocks of the vendor's own tools use the same names otherwise."""
+
+    text: Any = None
+    thinking: Any = None
+    partial_json: Any = None
+    input: msgspec.Raw = msgspec.Raw()
+    stop_reason: str | None = None
+
+    def characters(self) -> int:
+        words = (self.text, self.thinking, self.partial_json)
+        return sum(len(word) for word in words if isinstance(word, str)) + len(bytes(self.input))
+
+
+class _Message(Struct):
+    model: str | None = None
+    content: list[_Produced] = []
+    stop_reason: str | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+
+
+class _Frame(Struct):
+    type: str = ""
+    message: _Message | None = None
+    delta: _Produced | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+
+
+_FRAME = msgspec.json.Decoder(_Frame)
+_MESSAGE = msgspec.json.Decoder(_Message)
+
+
+class Meter:
+    """Reads one stream."""
+
+    def __init__(self) -> None:
+        self.measured = Measured()
+        self._frames = Frames()
+        self._usage = WireUsage()
+        # Until the message begins nothing is forwarded: an error there can still be answered by another upstream.
+        self._held: list[bytes] | None = []
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the frames to forward, byte for byte; nothing after an error."""
+        if self.measured.failure is not None:
+            return b""
+        try:
+            frames = self._frames.feed(chunk)
+        except Failure as failure:
+            return self._break(failure)
+        return b"".join([self._forward(frame) for frame in frames])
+
+    def close(self) -> bytes:
+        """Return what is left to forward, and the error that tells the client of a stream that was cut short."""
+        rest = b"".join([self._forward(frame) for frame in self._frames.close()])
+        if self.measured.complete or self.measured.failure is not None:
+            return rest
+        return rest + self._break(Failure("upstream_failed", CUT_SHORT))
+
+    def _forward(self, frame: Frame) -> bytes:
+        if self.measured.failure is not None:
+            return b""
+        broken = self._read(frame)
+        if self._held is None:
+            return frame.raw
+        if broken:
+            return b""
+        self._held.append(frame.raw)
+        if frame.data is None or frame.event == b"ping":
+            return b""
+        held, self._held = self._held, None
+        return b"".join(held)
+
+    def _break(self, failure: Failure) -> bytes:
+        self.measured.failure = failure
+        return b"" if self._held is not None else error_event(failure)
+
+    def _read(self, frame: Frame) -> bool:
+        """Count what a frame holds; return whether it is an error."""
+        try:
+            read = _FRAME.decode(frame.data or b"{}")
+        except (ValueError, RecursionError):
+            return False
+        measured = self.measured
+        match read.type:
+            case "content_block_delta" if read.delta is not None:
+                measured.characters += read.delta.characters()
+            case "message_start" if read.message is not None:
+                measured.model = read.message.model
+                self._count(read.message.usage)
+            case "message_delta":
+                self._count(read.usage)
+                word = read.delta.stop_reason if read.delta is not None else None
+                measured.finish = measured.finish if word is None else FINISH.get(word, word)
+            case "message_stop":
+                measured.complete = True
+            case "error":
+                measured.failure = failure_of(read.error)
+                return True
+        return False
+
+    def _count(self, usage: WireUsage | None) -> None:
+        if usage is not None:
+            self._usage.update(usage)
+            self.measured.usage = self._usage.canonical()
+
+
+def measure(body: bytes) -> Measured:
+    """Read usage off a whole reply."""
+    try:
+        message = _MESSAGE.decode(body)
+    except msgspec.ValidationError:
+        return Measured(complete=True)
+    except (ValueError, RecursionError):
+        return Measured(failure=Failure("upstream_failed", "The upstream's answer is not a message."))
+    if message.error is not None:
+        return Measured(failure=failure_of(message.error))
+    word = message.stop_reason
+    return Measured(
+        model=message.model, usage=message.usage.canonical() if message.usage is not None else None,
+        finish=None if word is None else FINISH.get(word, word),
+        characters=sum(block.characters() for block in message.content), complete=True)

@@ -1,0 +1,206 @@
+"""Streams, read into canonical events and written from them. What a choice's deltas mean has a room of its own.
+
+Reading takes what services that resemble OpenAI really send: usage on any chunk or after the finish, ``choices: null``,
+an opening chunk without a reply. Writing is exact.
+"""
+
+from typing import Any
+
+import msgspec
+
+from ailink_provider.chat import (
+    Chat,
+    Event,
+    Finish,
+    MessageDelta,
+    MessageEnd,
+    MessageError,
+    MessageStart,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    TokenLogprob,
+    Usage,
+)
+from ailink_provider.dialects import Sent
+from ailink_provider.dialects.openai_chat import errors, replies
+from ailink_provider.dialects.openai_chat.choices import ChoiceReader, ChoiceWriter, Emit
+from ailink_provider.dialects.openai_chat.fields import UNREADABLE, as_count, as_object, as_objects, as_text
+from ailink_provider.errors import Failure
+from ailink_provider.sse import Frame, Frames
+
+DONE = b"[DONE]"
+_CHOICES_LIMIT = 128  # the API's own, of `n`
+NOT_JSON = "The upstream sent an event that is not JSON."
+CUT_SHORT = "The upstream's stream ended before it was complete."
+
+
+class ChatReader:
+    """Reads an upstream's stream of ``chat.completion.chunk``."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._frames = Frames()
+        self._names = sent.names
+        self._choices: dict[int, ChoiceReader] = {}
+        self._usage: Usage | None = None
+        self._started = False
+        self._ended = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that these bytes complete."""
+        events: list[Event] = []
+        if not self._ended:
+            try:
+                self._read(self._frames.feed(chunk), events.append)
+            except Failure as failure:
+                self._fail(failure, events.append)
+        return events
+
+    def close(self) -> list[Event]:
+        """The upstream closed: return what was pending, and the error if the stream was not complete."""
+        events: list[Event] = []
+        if not self._ended:
+            self._read(self._frames.close(), events.append)
+        if not self._ended:
+            self._fail(Failure("upstream_failed", CUT_SHORT), events.append)
+        return events
+
+    def delta(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """Return what a choice of a chunk adds, as a chat's delta."""
+        return as_object(choice.get("delta"))
+
+    def logprobs(self, choice: dict[str, Any]) -> Any:
+        """Return a choice's log-probabilities in the chat's form."""
+        return choice.get("logprobs")
+
+    def _read(self, frames: list[Frame], emit: Emit) -> None:
+        for frame in frames:
+            if self._ended:
+                return
+            if frame.data is None or not (data := frame.data.strip()):
+                continue
+            if data == DONE:
+                self._end(emit)
+                return
+            try:
+                chunk = msgspec.json.decode(data)
+            except UNREADABLE:
+                self._fail(Failure("upstream_failed", NOT_JSON), emit)
+                return
+            if frame.event == b"error" or as_object(chunk).get("error"):
+                self._fail(errors.stream_error(chunk), emit)
+            else:
+                self._chunk(as_object(chunk), emit)
+
+    def _chunk(self, chunk: dict[str, Any], emit: Emit) -> None:
+        choices = as_objects(chunk.get("choices"))
+        usage = replies.read_usage(chunk.get("usage"))
+        if not self._started:
+            if not (choices or usage or chunk.get("id")):
+                return  # Azure opens with the verdict on the prompt, before there is a reply
+            self._start(chunk, emit)
+        for choice in choices:
+            number = as_count(choice.get("index"))
+            if choice.get("error") or number >= _CHOICES_LIMIT:
+                self._fail(errors.stream_error(choice), emit)
+                return
+            reader = self._choices.get(number) or self._choices.setdefault(number, ChoiceReader(number, self._names))
+            reader.read(choice, self.delta(choice), replies.read_logprobs(self.logprobs(choice)), emit)
+        if usage is not None and usage != self._usage:
+            self._usage = usage
+            emit(MessageDelta(usage=usage))
+
+    def _start(self, chunk: dict[str, Any], emit: Emit) -> None:
+        self._started = True
+        emit(MessageStart(as_text(chunk.get("id")), as_text(chunk.get("model")), as_count(chunk.get("created")),
+                          service_tier=as_text(chunk.get("service_tier")) or None))
+
+    def _end(self, emit: Emit) -> None:
+        if not self._choices:
+            self._fail(Failure("upstream_failed", "The upstream's stream held no reply."), emit)
+            return
+        for choice in self._choices.values():
+            choice.finish(None, emit)
+        self._ended = True
+        emit(MessageEnd())
+
+    def _fail(self, failure: Failure, emit: Emit) -> None:
+        self._ended = True
+        emit(MessageError(failure))
+
+
+class ChatWriter:
+    """Writes a client's stream of ``chat.completion.chunk``.
+
+    A choice's finish is written when the reply is whole, so that nothing follows it whatever order an upstream had.
+    """
+
+    content_type = "text/event-stream"
+
+    def __init__(self, chat: Chat) -> None:
+        self._legacy = chat.legacy_functions
+        self._shows_usage = chat.include_usage
+        self._usage: Usage | None = None
+        self._choices: dict[int, ChoiceWriter] = {}
+        self._head = b""
+        self._tail = b'],"usage":null}\n\n' if chat.include_usage else b"]}\n\n"
+
+    def write(self, event: Event) -> bytes:
+        """Return the bytes that this event becomes."""
+        if isinstance(event, PartDelta):
+            choice = self._choice(event.choice)
+            return self._chunks(event.choice, choice.delta(event), event.logprobs)
+        if isinstance(event, PartStart):
+            return self._chunks(event.choice, self._choice(event.choice).start(event.index, event.part))
+        if isinstance(event, PartEnd):
+            return self._chunks(event.choice, self._choice(event.choice).end(event.index))
+        if isinstance(event, MessageStart):
+            return self._start(event)
+        if isinstance(event, MessageDelta):
+            self._usage = event.usage or self._usage
+            if event.finish is not None:
+                self._choice(event.choice).finish = event.finish
+            return b""
+        return errors.write_stream_error(event.failure) if isinstance(event, MessageError) else self._end()
+
+    def opening(self, start: MessageStart) -> dict[str, Any]:
+        """Return the members every chunk starts with."""
+        return replies.head(start.id, start.model, start.created, "chat.completion.chunk", "chatcmpl") | replies.tier(
+            start.service_tier)
+
+    def choice(self, number: int, delta: dict[str, Any], logprobs: list[TokenLogprob] | None,
+               finish: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the choice of a chunk, None where there is nothing to say."""
+        return {"index": number, "delta": delta,
+                "logprobs": replies.write_logprobs(logprobs) if logprobs else None} | finish
+
+    def _start(self, start: MessageStart) -> bytes:
+        self._usage = start.usage
+        self._head = b"data: " + msgspec.json.encode(self.opening(start))[:-1] + b',"choices":['
+        return self._chunks(0, self._choice(0).introduce({}))
+
+    def _choice(self, number: int) -> ChoiceWriter:
+        return self._choices.get(number) or self._choices.setdefault(number, ChoiceWriter(self._legacy))
+
+    def _chunks(self, number: int, deltas: list[dict[str, Any]], logprobs: list[TokenLogprob] | None = None) -> bytes:
+        if logprobs and not deltas:
+            deltas = [{}]
+        written = b""
+        for delta in deltas:
+            written += self._chunk(self.choice(number, delta, logprobs, {"finish_reason": None}))
+            logprobs = None
+        return written
+
+    def _chunk(self, choice: dict[str, Any] | None) -> bytes:
+        return b"" if choice is None else self._head + msgspec.json.encode(choice) + self._tail
+
+    def _end(self) -> bytes:
+        written = b""
+        for number, choice in sorted(self._choices.items()):
+            written += self._chunks(number, choice.last())
+            finish = replies.write_finish(choice.finish or Finish("stop"), self._legacy)
+            written += self._chunk(self.choice(number, {}, None, finish))
+        if self._shows_usage and self._usage is not None:
+            usage = msgspec.json.encode(replies.write_usage(self._usage))
+            written += self._head + b'],"usage":' + usage + b"}\n\n"
+        return written + b"data: [DONE]\n\n"

@@ -1,0 +1,71 @@
+"""Whether a call is sent again, and after how long: pure decisions, no waiting and no sending.
+
+A call that may have had an effect is never sent twice: only GET and HEAD are repeated, and any method when the
+connection was never made.
+"""
+
+import math
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+FIRST_BACKOFF = 0.5  # seconds; doubled for each attempt
+MOST_DOUBLINGS = 4
+LONGEST_WAIT = 60.0  # a gateway that asks for more is not waited for: the caller decides
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+PASSING_STATUSES = frozenset({429, 502, 503, 504})
+NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout)
+PASSING_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
+
+
+def seconds_before_retry(method: str, attempt: int, outcome: httpx2.Response | httpx2.RequestError) -> float | None:
+    """How long to wait before sending the same again; None if ``outcome`` is final.
+
+    Exponential backoff with full jitter, never shorter than the answer's ``Retry-After``; its ``x-should-retry``
+    has the last word. ``attempt`` counts from 0.
+    """
+    if not _may_repeat(method, outcome):
+        return None
+    backoff = random.uniform(0, FIRST_BACKOFF * 2 ** min(attempt, MOST_DOUBLINGS))  # noqa: S311 - no secret
+    asked = retry_after(outcome.headers) if isinstance(outcome, httpx2.Response) else None
+    if asked is None:
+        return backoff
+    return max(asked, backoff) if asked <= LONGEST_WAIT else None
+
+
+def retry_after(headers: httpx2.Headers) -> float | None:
+    """The seconds that a ``Retry-After`` header asks for, as a number or a date; None if it says nothing usable."""
+    value = headers.get("Retry-After", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value)
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _may_repeat(method: str, outcome: httpx2.Response | httpx2.RequestError) -> bool:
+    if isinstance(outcome, NOTHING_SENT):
+        return True
+    if method not in SAFE_METHODS:
+        return False
+    if isinstance(outcome, httpx2.RequestError):
+        return isinstance(outcome, PASSING_ERRORS)
+    match outcome.headers.get("x-should-retry"):
+        case "true":
+            return outcome.is_error
+        case "false":
+            return False
+    return outcome.status_code in PASSING_STATUSES
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+        if moment.tzinfo is None:  # "-0000": UTC, of unknown origin
+            moment = moment.replace(tzinfo=UTC)
+        return (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return math.nan

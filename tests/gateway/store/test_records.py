@@ -1,0 +1,130 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import IntegrityError
+
+from ailink_gateway.record import Record
+from ailink_gateway.store.records import (
+    FILTERS,
+    find_record,
+    insert_records,
+    last_sequence,
+    list_records,
+    records_after,
+)
+from ailink_gateway.store.store import Store
+from ailink_gateway.store.tables import records
+from ailink_provider.errors import Failure
+
+Make = Callable[..., dict[str, Any]]
+
+
+async def test_a_row_is_inserted_once(store: Store, record: Make) -> None:
+    assert await store.write(insert_records, [record(1), record(2), record(1)]) == 2
+    assert await store.write(insert_records, [record(2, status=500), record(3)]) == 1
+    assert (await store.read(find_record, "req_000002"))["status"] is None, "the first one stays"
+    assert await store.write(insert_records, []) == 0
+
+
+async def test_rows_may_know_more_or_less_than_the_table(store: Store, record: Make) -> None:
+    rows = [record(1, of_a_later_version=1), record(2, request_id="other", shadow_violations=["a"])]
+    await store.write(insert_records, rows)
+    first, second = [await store.read(find_record, f"req_00000{number}") for number in (1, 2)]
+    assert first["request_id"] == "req_000001"
+    assert first["shadow_violations"] is None
+    assert second["request_id"] == "other"
+    assert second["shadow_violations"] == ["a"]
+
+
+def test_the_table_holds_whatever_the_data_plane_records() -> None:
+    assert set(Record.__struct_fields__) <= set(records.columns.keys())
+
+
+async def test_a_batch_is_all_or_nothing(store: Store, record: Make) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        await store.write(insert_records, [record(1, path="/private"), record(2, method=None)])
+    assert "/private" not in str(caught.value), "logs are no place for what was sent"
+    assert await store.read(last_sequence) == 0
+
+
+async def test_pages_are_newest_first_and_complete(store: Store, record: Make) -> None:
+    # Several rows of one moment: the id decides, so that none is shown twice or left out.
+    await store.write(insert_records, [record(number, created_at=float(number // 3)) for number in range(20)])
+    seen: list[str] = []
+    after, more = None, True
+    while more:
+        page, more = await store.read(list_records, 7, after, {})
+        seen += [row["id"] for row in page]
+        after = seen[-1]
+        await store.write(insert_records, [record(100 + len(seen), created_at=1000.0)])
+    assert seen == [f"req_{number:06}" for number in reversed(range(20))]
+
+
+async def test_an_unknown_place_to_start_after_is_refused(store: Store) -> None:
+    with pytest.raises(Failure) as caught:
+        await store.read(list_records, 5, "nowhere", {})
+    assert caught.value.param == "starting_after"
+
+
+@pytest.mark.parametrize("name", FILTERS)
+async def test_every_filter_finds_its_rows_alone(store: Store, record: Make, name: str) -> None:
+    value = 429 if name == "status" else "it"
+    other = 200 if name == "status" else "it%"
+    await store.write(insert_records, [record(1, **{name: value}), record(2, **{name: other}), record(3)])
+    page, more = await store.read(list_records, 5, None, {name: value})
+    assert [row["id"] for row in page] == ["req_000001"]
+    assert not more
+
+
+async def test_filters_are_joined_and_times_include_the_first_moment_only(store: Store, record: Make) -> None:
+    await store.write(insert_records, [record(number, model="m" if number % 2 else "n") for number in range(1, 9)])
+    page, _ = await store.read(list_records, 10, None, {"model": "m", "since": 3.0, "until": 7.0})
+    assert [row["created_at"] for row in page] == [5.0, 3.0]
+
+
+@pytest.mark.parametrize("name", [None, *FILTERS])
+async def test_no_list_sorts_or_scans_the_table(store: Store, record: Make, name: str | None) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def plan(connection: Connection) -> list[str]:
+        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            statements.append((statement, parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        list_records(connection, 10, None, {name: 1} if name else {})
+        event.remove(connection, "before_cursor_execute", note)
+        statement, parameters = statements[0]
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+    [step] = await store.read(plan)
+    assert f"USING INDEX ix_records_{f'{name}_' if name else ''}created_at_id" in step
+
+
+async def test_rows_are_followed_in_the_order_of_arrival(store: Store, record: Make) -> None:
+    await store.write(insert_records, [record(5), record(1)])
+    rows, position = await store.read(records_after, 0, 10, {})
+    assert [row["id"] for row in rows] == ["req_000005", "req_000001"]
+    assert position == await store.read(last_sequence)
+    assert await store.read(records_after, position, 10, {}) == ([], position)
+    await store.write(insert_records, [record(0), record(9), record(8)])
+    rows, position = await store.read(records_after, position, 2, {})
+    assert [row["id"] for row in rows] == ["req_000000", "req_000009"]
+    rows, position = await store.read(records_after, position, 2, {})
+    assert [row["id"] for row in rows] == ["req_000008"]
+
+
+async def test_rows_that_do_not_fit_are_passed_once(store: Store, record: Make) -> None:
+    await store.write(insert_records, [record(number, model="other") for number in range(5)])
+    rows, position = await store.read(records_after, 0, 10, {"model": "mine"})
+    assert rows == []
+    assert position == await store.read(last_sequence)
+
+
+async def test_a_position_never_comes_again(store: Store, record: Make) -> None:
+    await store.write(insert_records, [record(1), record(2)])
+    before = await store.read(last_sequence)
+    await store.write(lambda connection: connection.execute(text("DELETE FROM records")))
+    await store.write(insert_records, [record(3)])
+    assert await store.read(last_sequence) > before

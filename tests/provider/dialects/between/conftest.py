@@ -1,0 +1,319 @@
+"""What tests between dialects share: witnesses of what is written, the official SDKs as readers, and golden files."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anthropic
+import httpx2
+import msgspec
+import openai
+import pytest
+from google import genai
+from google.genai import types
+
+from ailink_provider.catalog import facts
+from ailink_provider.chat import Chat, Event, Reasoning
+from ailink_provider.dialects import Sent
+from ailink_provider.dialects.openai_chat import replies as openai_replies
+from ailink_provider.registry import dialects
+from ailink_provider.testing.anthropic import rules as anthropic_rules
+from ailink_provider.testing.gemini import models as gemini_models
+from ailink_provider.testing.gemini import rules as gemini_rules
+from ailink_provider.testing.openai import rules as openai_rules
+
+GOLDEN = Path(__file__).parent / "golden"
+REWRITE = "AILINK_REWRITE_GOLDEN"
+
+# What a client of each dialect has to say at least; the model travels in Gemini's path.
+LEAST: dict[str, dict[str, Any]] = {
+    "openai_chat": {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+    "anthropic_messages": {"model": "m", "max_tokens": 5000, "messages": [{"role": "user", "content": "Hi"}]},
+    "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
+}
+
+Said = dict[str, Any]
+
+
+@pytest.fixture
+def golden() -> Callable[[str, Any], None]:
+    """Compares JSON, or the bytes of a stream, with a golden file.
+
+    With ``AILINK_REWRITE_GOLDEN=1`` in the environment the file is written instead and the test skipped. A golden file
+    is a claim about what a vendor accepts or a client expects: read every line of its diff before it is committed.
+    """
+
+    def compare(name: str, actual: Any) -> None:
+        path = GOLDEN / name
+        content = actual if isinstance(actual, bytes) else msgspec.json.format(msgspec.json.encode(actual)) + b"\n"
+        if os.environ.get(REWRITE) == "1":
+            path.write_bytes(content)
+            pytest.skip(f"{name} is rewritten: review its diff")
+        if isinstance(actual, bytes):
+            assert actual == path.read_bytes()
+        else:
+            assert msgspec.json.decode(content) == msgspec.json.decode(path.read_bytes())
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def given() -> Callable[[str], Any]:
+    """Reads a golden file: decoded JSON, or the bytes of a stream."""
+
+    def read(name: str) -> Any:
+        content = (GOLDEN / name).read_bytes()
+        return msgspec.json.decode(content) if name.endswith(".json") else content
+
+    return read
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the clock that dates a reply whose upstream gave it no date."""
+    monkeypatch.setattr(openai_replies, "time", SimpleNamespace(time=lambda: 1_760_000_000.5))
+
+
+@pytest.fixture(scope="session")
+def breaches() -> Callable[[str, str, Any], list[str]]:
+    """Tells what a body for a model breaks of its vendor's rules: the schema of the official SDK, closed against
+    unknown members, and what no schema says. Only whether a signature is genuine is left to the vendor."""
+
+    def check(dialect: str, model: str, body: Any) -> list[str]:
+        body = msgspec.json.decode(msgspec.json.encode(body))
+        if dialect == "openai_chat":
+            found = openai_rules.breaches("chat", body)
+        elif dialect == "anthropic_messages":
+            found = anthropic_rules.breaches("messages", {"anthropic-version": "2023-06-01"}, body)
+        else:
+            found = gemini_rules.breaches("generateContent", model, gemini_models.model(model), [], body)
+        ungenuine = ("Invalid `signature`", "Corrupted thought signature")
+        return [breach.message for breach in found if not any(word in breach.message for word in ungenuine)]
+
+    return check
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*path, key)
+        yield from _places(item, (*path, key))
+
+
+@pytest.fixture(scope="session")
+def names_in() -> Callable[..., list[str]]:
+    """Returns the names of all members of some bodies."""
+    return lambda *bodies: sorted({
+        step for body in bodies for path in _places(body) for step in path if isinstance(step, str)})
+
+
+@pytest.fixture(scope="session")
+def damaged() -> Callable[[Any], Iterator[Any]]:
+    """Yields a body with each of its members, at any depth, taken away or replaced by a value of another kind."""
+    values: tuple[Any, ...] = (None, 7, -1.5, True, "x", "", [], ["x"], [{}], {}, {"type": "x"}, ...)
+
+    def run(body: Any) -> Iterator[Any]:
+        encoded = msgspec.json.encode(body)
+        for *path, last in _places(body):
+            for value in values:
+                copy = node = msgspec.json.decode(encoded)
+                for key in path:
+                    node = node[key]
+                if value is ...:
+                    del node[last]
+                else:
+                    node[last] = value
+                yield copy
+
+    return run
+
+
+# --- there and back ---------------------------------------------------------------------------------------------------
+
+
+def _speaker(model: str) -> str:
+    return {"gpt": "openai_chat", "claude": "anthropic_messages", "gemini": "gemini"}[model.partition("-")[0]]
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., Sent]:
+    """Translates a body of a client of ``inbound`` for a model, in the model's own dialect."""
+
+    def run(inbound: str, body: dict[str, Any], model: str) -> Sent:
+        chat = dialects()[inbound].operations["chat"].read_request(LEAST[inbound] | body, model)
+        chat.model = model
+        return dialects()[_speaker(model)].operations["chat"].write_request(chat, facts(model))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[..., list[Event]]:
+    """Reads an upstream's stream, in pieces of ``size`` bytes."""
+
+    def run(dialect: str, stream: bytes, sent: Sent | None = None, size: int = 1 << 20) -> list[Event]:
+        reader = dialects()[dialect].operations["chat"].reader(sent or Sent({}))
+        pieces = [stream[start:start + size] for start in range(0, len(stream), size)]
+        return [event for piece in pieces for event in reader.feed(piece)] + reader.close()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., bytes]:
+    """Writes events for a client that wants all there is to see."""
+
+    def run(dialect: str, events: Iterable[Event]) -> bytes:
+        asked = Chat("the-model", [], stream=True, include_usage=True, reasoning=Reasoning(visible=True))
+        writer = dialects()[dialect].operations["chat"].writer(asked)
+        return b"".join([writer.write(event) for event in events])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def framed() -> Callable[..., bytes]:
+    """Frames the data of events as the vendor does."""
+
+    def run(dialect: str, *events: Any) -> bytes:
+        encoded = [msgspec.json.encode(event) for event in events]
+        if dialect == "openai_chat":
+            return b"".join(b"data: " + data + b"\n\n" for data in encoded) + b"data: [DONE]\n\n"
+        if dialect == "gemini":
+            return b"".join(b"data: " + data + b"\r\n\r\n" for data in encoded)
+        return b"".join(b"event: %s\ndata: %s\n\n" % (event["type"].encode(), data)
+                        for event, data in zip(events, encoded, strict=True))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_of() -> Callable[[bytes], list[Any]]:
+    """Returns the data of a stream's events, decoded; what is not JSON is left out."""
+
+    def run(stream: bytes) -> list[Any]:
+        lines = [line.removeprefix(b"data: ") for line in stream.splitlines() if line.startswith(b"data: {")]
+        return [msgspec.json.decode(line) for line in lines]
+
+    return run
+
+
+# --- what an official client makes of an answer ----------------------------------------------------------------------
+
+
+class _Server:
+    """Answers every request with what it was told to, and has a client of each vendor that asks it."""
+
+    def __init__(self) -> None:
+        self.content, self.kind = b"", ""
+        self.http = httpx2.Client(transport=httpx2.MockTransport(
+            lambda request: httpx2.Response(200, content=self.content, headers={"content-type": self.kind})))
+        address = "http://gateway.test"
+        self.openai = openai.OpenAI(api_key="test", base_url=f"{address}/v1", max_retries=0, http_client=self.http)
+        self.anthropic = anthropic.Anthropic(api_key="test", base_url=address, max_retries=0, http_client=self.http)
+        self.google = genai.Client(api_key="test", http_options=types.HttpOptions(
+            base_url=address, api_version="v1beta", httpx_client=self.http)).models
+
+    def answer(self, dialect: str, answer: Any) -> Any:
+        """Return what the vendor's client makes of an answer, a body or the bytes of a stream."""
+        stream = isinstance(answer, bytes)
+        self.content = answer if stream else msgspec.json.encode(answer)
+        self.kind = "text/event-stream" if stream else "application/json"
+        return {"openai_chat": self._openai, "anthropic_messages": self._anthropic, "gemini": self._gemini}[dialect](
+            stream)
+
+    def _openai(self, stream: bool) -> Any:
+        asked: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        if not stream:
+            return self.openai.chat.completions.create(**asked)
+        with self.openai.chat.completions.stream(**asked) as events:
+            return events.get_final_completion()
+
+    def _anthropic(self, stream: bool) -> Any:
+        asked: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        if not stream:
+            return self.anthropic.messages.create(**asked)
+        with self.anthropic.messages.stream(**asked) as events:
+            return events.get_final_message()
+
+    def _gemini(self, stream: bool) -> Any:
+        if not stream:
+            return [self.google.generate_content(model="m", contents="hi")]
+        return list(self.google.generate_content_stream(model="m", contents="hi"))
+
+
+def _openai_says(completion: Any) -> Said:
+    choice, usage = completion.choices[0], completion.usage
+    calls = [(call.id, call.function.name, msgspec.json.decode(call.function.arguments))
+             for call in choice.message.tool_calls or ()]
+    return {"text": choice.message.content or "", "calls": calls, "finish": choice.finish_reason,
+            "usage": usage and (usage.prompt_tokens, usage.completion_tokens)}
+
+
+def _anthropic_says(message: Any) -> Said:
+    finishes = {"end_turn": "stop", "stop_sequence": "stop", "tool_use": "tool_calls", "max_tokens": "length",
+                "refusal": "content_filter"}
+    usage = message.usage
+    cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    return {
+        "text": "".join(block.text for block in message.content if block.type == "text"),
+        "calls": [(block.id, block.name, block.input) for block in message.content if block.type == "tool_use"],
+        "finish": finishes[message.stop_reason], "usage": (usage.input_tokens + cached, usage.output_tokens),
+    }
+
+
+def _gemini_parts(replies: Any) -> list[Any]:
+    candidates = [reply.candidates[0] for reply in replies if reply.candidates]
+    return [part for candidate in candidates if candidate.content for part in candidate.content.parts or ()]
+
+
+def _gemini_says(replies: Any) -> Said:
+    finishes = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter",
+                "PROHIBITED_CONTENT": "content_filter"}
+    parts = _gemini_parts(replies)
+    calls = [(part.function_call.id, part.function_call.name, part.function_call.args)
+             for part in parts if part.function_call]
+    word = next(candidate.finish_reason.value for reply in reversed(replies)
+                for candidate in reply.candidates or () if candidate.finish_reason)
+    usage = next((reply.usage_metadata for reply in reversed(replies) if reply.usage_metadata), None)
+    return {
+        "text": "".join(part.text or "" for part in parts if not part.thought), "calls": calls,
+        "finish": "tool_calls" if calls and word == "STOP" else finishes[word],
+        "usage": usage and (usage.prompt_token_count,
+                            (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)),
+    }
+
+
+_SAYS = {"openai_chat": _openai_says, "anthropic_messages": _anthropic_says, "gemini": _gemini_says}
+_TURNS: dict[str, Callable[[Any], Any]] = {
+    "openai_chat": lambda completion: completion.choices[0].message.model_dump(exclude_none=True, exclude={"parsed"}),
+    "anthropic_messages": lambda message: {
+        "role": "assistant", "content": [block.model_dump(exclude_none=True) for block in message.content]},
+    "gemini": lambda replies: {"role": "model", "parts": [
+        part.model_dump(mode="json", by_alias=True, exclude_none=True) for part in _gemini_parts(replies)]},
+}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[_Server]:
+    server = _Server()
+    yield server
+    server.http.close()
+
+
+@pytest.fixture(scope="session")
+def understood(server: _Server) -> Callable[[str, Any], Said]:
+    """Feeds an answer, a body or the bytes of a stream, to the vendor's own client; returns what it says in common
+    words: text, calls (id, name, arguments), finish, usage (input, output). What the client raises, it raises."""
+    return lambda dialect, answer: _SAYS[dialect](server.answer(dialect, answer))
+
+
+@pytest.fixture(scope="session")
+def turn_of(server: _Server) -> Callable[[str, Any], Any]:
+    """Feeds an answer to the vendor's own client; returns the model's turn as that client sends it back."""
+    return lambda dialect, answer: _TURNS[dialect](server.answer(dialect, answer))
