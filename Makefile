@@ -8,7 +8,7 @@ PACKAGES := packages/provider packages/gateway packages/python
 install: .venv/installed
 .venv/installed: locks/development.txt $(PACKAGES:=/pyproject.toml)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/development.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/development.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	touch $@
 

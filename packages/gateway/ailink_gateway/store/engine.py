@@ -7,6 +7,7 @@ must stay revoked through a power cut, and the spool forgets what was shipped.
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -72,8 +73,22 @@ def _open(path: Path, pragmas: tuple[str, ...]) -> sqlite3.Connection:
         check_same_thread=False,
     )
     for pragma in pragmas:
-        connection.execute(f"PRAGMA {pragma}")
+        _set(connection, pragma)
     return connection
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    # To change a new file to WAL needs it alone, and SQLite does not wait for that as it does for everything else: of
+    # two processes that start at once, one would fail.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _refused(reason: str) -> Failure:
