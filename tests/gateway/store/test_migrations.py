@@ -85,7 +85,7 @@ def test_an_older_database_is_brought_up_and_keeps_its_rows(store: Store, later:
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(store: Store, later: Path) -> None:
-    later.write_text(NEXT.format(revision=migrations.HEAD, before="0001", more='raise RuntimeError("power cut")'))
+    later.write_text(NEXT.format(revision=migrations.HEAD, before=HEAD, more='raise RuntimeError("power cut")'))
     with pytest.raises(RuntimeError, match="power cut"):
         store.upgrade()
     assert store.status().state == "older"

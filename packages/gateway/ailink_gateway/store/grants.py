@@ -39,6 +39,12 @@ class TokenRow(Struct, frozen=True, kw_only=True):
     allowed_models: tuple[str, ...]
     scopes: tuple[str, ...]
     policy_ids: tuple[str, ...]
+    project_policy_ids: tuple[str, ...]
+    upstreams: tuple[dict[str, Any], ...]
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
+    log_level: str
     raw_paths: bool
     allow_upstream_key: bool
     strict_parameters: bool
@@ -59,12 +65,13 @@ class TokenRow(Struct, frozen=True, kw_only=True):
 
 
 _TOKEN_COLUMNS = [name for name in TokenRow.__struct_fields__ if name in tokens.c]
-_LISTS = ("allowed_models", "scopes", "policy_ids")
+_OF_PROJECT = {"project_name": projects.c.name, "project_policy_ids": projects.c.policy_ids}
+_LISTS = ("allowed_models", "scopes", "policy_ids", "project_policy_ids", "upstreams")
 _CREDENTIAL_COLUMNS = CredentialRow.__struct_fields__
 _BY_FINGERPRINT = (
     select(
         *(tokens.c[name] for name in _TOKEN_COLUMNS),
-        projects.c.name.label("project_name"),
+        *(column.label(name) for name, column in _OF_PROJECT.items()),
         generation.c.number.label("generation"),
         *(credentials.c[name].label(_PREFIX + name) for name in _CREDENTIAL_COLUMNS),
     )
@@ -80,7 +87,7 @@ def load_token(connection: Connection, fingerprint: bytes) -> TokenRow | None:
     row = connection.execute(_BY_FINGERPRINT.where(tokens.c.fingerprint == fingerprint)).mappings().one_or_none()
     if row is None:
         return None
-    fields: dict[str, Any] = {name: row[name] for name in (*_TOKEN_COLUMNS, "project_name", "generation")}
+    fields: dict[str, Any] = {name: row[name] for name in (*_TOKEN_COLUMNS, *_OF_PROJECT, "generation")}
     for name in _LISTS:
         fields[name] = tuple(fields[name])
     credential = None

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, text
 
 from ailink_provider.errors import Failure
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 class Status(Struct, frozen=True):
