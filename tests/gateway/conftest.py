@@ -18,6 +18,7 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record as RecordStage
+from ailink_gateway.targets import Resolver
 from ailink_provider.errors import Failure
 from ailink_provider.registry import dialects, providers
 from ailink_provider.transport import Request, Response
@@ -217,7 +218,7 @@ def call(
         stages = (
             RecordStage(journal),
             Authenticate(Callers(t=grant)),
-            Choose(snapshot or Snapshot()),
+            Choose(Resolver(snapshot or Snapshot())),
             Attempt(),
             Dispatch(journal),
         )

@@ -7,9 +7,8 @@ import pytest
 
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Snapshot, Upstream
-from ailink_gateway.stages import choose
 from ailink_gateway.stages.choose import Choose
-from ailink_gateway.targets import is_allowed, resolve, visible
+from ailink_gateway.targets import Resolver, is_allowed, resolve, visible
 from ailink_provider.errors import Failure
 
 MakeUpstream = Callable[..., Upstream]
@@ -232,7 +231,7 @@ async def chosen(exchange: Exchange, grant: Grant, snapshot: Snapshot | None = N
         return None
 
     exchange.grant = grant
-    await Choose(snapshot or Snapshot())(exchange, end)
+    await Choose(Resolver(snapshot or Snapshot()))(exchange, end)
     return exchange
 
 
@@ -284,7 +283,7 @@ async def test_a_restricted_token_may_not_send_models_to_fall_back_to(
 async def test_what_one_token_resolved_another_does_not_get(
     make_exchange: MakeExchange, make_grant: MakeGrant, make_snapshot: Callable[..., Snapshot]
 ) -> None:
-    stage = Choose(make_snapshot("openai"))
+    stage = Choose(Resolver(make_snapshot("openai")))
     one, other = make_grant(project=("openai",)), make_grant(allowed_models=("gpt-4o-mini",))
 
     async def end(exchange: Exchange) -> Any:
@@ -305,7 +304,7 @@ async def test_what_one_token_resolved_another_does_not_get(
 async def test_a_grant_remembers_a_bounded_number_of_names(
     make_exchange: MakeExchange, make_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose, "RESOLVED", 3)
+    monkeypatch.setattr("ailink_gateway.targets.RESOLVED", 3)
     grant = make_grant("unknown")
     for number in range(10):
         exchange = await chosen(make_exchange(body=b'{"model":"m%d"}' % number), grant)

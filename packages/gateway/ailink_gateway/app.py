@@ -35,6 +35,7 @@ from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tokens import insert_token
+from ailink_gateway.targets import Resolver
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault
 from ailink_provider import prices
 from ailink_provider.builtin import dialects, providers
@@ -75,7 +76,7 @@ class Gateway:
             (
                 Record(self.spool),
                 Authenticate(directory),
-                Choose(reach),
+                Choose(Resolver(reach)),
                 Attempt(),
                 Dispatch(self.spool),
             )

@@ -1,4 +1,5 @@
-"""From a model's name to the targets that may answer: pure functions over a grant and what every token may reach.
+"""From a model's name to the targets that may answer: pure functions over a grant and what every token may reach, and
+the ``Resolver`` that remembers their answers.
 
 The rules are those of the contract's "Which target"; the first step that yields targets ends the search.
 """
@@ -10,7 +11,77 @@ import msgspec
 
 from ailink_gateway.grant import Grant, Snapshot, Target, Upstream
 from ailink_provider.catalog import facts, rows
+from ailink_provider.errors import Failure
 from ailink_provider.providers import Provider
+
+RESOLVED = 1000  # names a grant remembers the targets of
+SHOWN = 20  # names in a message about a model
+
+
+class Resolver:
+    """Finds the targets of a model for a grant, with what every token may reach (``snapshot``)."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def targets(self, model: str, grant: Grant) -> list[Target]:
+        """Return the targets that may answer for ``model``, in order: at least one.
+
+        Raises ``Failure``: ``model_not_found``, ``credential_missing``, or ``policy_denied`` if the grant may use none
+        of them.
+        """
+        targets = grant.resolved.get(model)
+        if targets is None:
+            targets = self._resolve(model, grant)
+            if len(grant.resolved) < RESOLVED:
+                grant.resolved[model] = targets
+        return targets
+
+    def visible(self, grant: Grant) -> list[tuple[str, str]]:
+        """Return the models that a grant can name, with their owners."""
+        return list(visible(grant, self._snapshot))
+
+    def default_model(self, grant: Grant) -> str:
+        """Return the model of a request that names none. Raises ``Failure`` (``invalid_request``) if there is none."""
+        for choice in (grant.default_model, self._snapshot.default_model):
+            if choice:
+                return choice
+        for name in reachable(grant, self._snapshot):
+            if default := self._snapshot.providers[name].default_model:
+                return default
+        raise Failure(
+            "invalid_request", "The request names no model, and no default is configured: send `model`.", param="model"
+        )
+
+    def _resolve(self, model: str, grant: Grant) -> list[Target]:
+        targets = resolve(model, grant, self._snapshot)
+        if not targets:
+            raise self._unknown(model, grant)
+        allowed = [target for target in targets if is_allowed(target, grant.allowed_models)]
+        if not allowed:
+            raise Failure(
+                "policy_denied",
+                f"This token may not use {model[:128]!r}; it may ask: {', '.join(grant.allowed_models[:SHOWN])}.",
+                param="model",
+                reason="model_not_allowed",
+            )
+        return allowed
+
+    def _unknown(self, model: str, grant: Grant) -> Failure:
+        provider = prefixed(model, self._snapshot.providers) or family(model, self._snapshot.providers)
+        if provider is not None and not grant.passthrough:
+            variable = f" or set {provider.key_variable}" if provider.key_variable else ""
+            return Failure(
+                "credential_missing",
+                f"There is no key for {provider.name}, which serves {model[:128]!r}: "
+                f"store a credential with provider {provider.name!r}{variable}.",
+                param="model",
+            )
+        names = [entry for entry, _ in self.visible(grant)][:SHOWN]
+        known = (
+            f" Known here: {', '.join(names)}." if names else " This token reaches no provider yet: store a credential."
+        )
+        return Failure("model_not_found", f"No provider serves the model {model[:128]!r}.{known}", param="model")
 
 
 def resolve(model: str, grant: Grant, snapshot: Snapshot) -> list[Target]:

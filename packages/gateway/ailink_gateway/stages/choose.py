@@ -9,23 +9,21 @@ import msgspec
 
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange, Reply
-from ailink_gateway.grant import Grant, Snapshot, Target
+from ailink_gateway.grant import Grant, Target
 from ailink_gateway.stages import Proceed
-from ailink_gateway.targets import family, is_allowed, prefixed, reachable, resolve, visible
+from ailink_gateway.targets import Resolver
 from ailink_provider.catalog import Facts
 from ailink_provider.errors import Failure
 
 _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 _FLAG = msgspec.json.Decoder(bool | None)
-RESOLVED = 1000  # names a grant remembers the targets of
-SHOWN = 20  # names in a message about an unknown model
 
 
 class Choose:
-    """Needs what every token may reach."""
+    """Needs what finds the targets of a model."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
 
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         grant, route = exchange.grant, exchange.route
@@ -48,7 +46,7 @@ class Choose:
         route = exchange.route
         model = route.model or _model(members)
         if model is None:
-            model = exchange.header(b"x-preferred-model") or self._default(grant)
+            model = exchange.header(b"x-preferred-model") or self._resolver.default_model(grant)
         exchange.model = _checked(model)
         if grant.allowed_models and "models" in members:
             raise Failure(
@@ -58,57 +56,11 @@ class Choose:
                 reason="model_not_allowed",
             )
         exchange.streaming = route.stream if route.stream is not None else _flag(members, "stream")
-        targets = grant.resolved.get(model)
-        if targets is None:
-            targets = self._resolve(model, grant)
-            if len(grant.resolved) < RESOLVED:
-                grant.resolved[model] = targets
-        return targets
-
-    def _resolve(self, model: str, grant: Grant) -> list[Target]:
-        targets = resolve(model, grant, self._snapshot)
-        if not targets:
-            raise self._unknown(model, grant)
-        allowed = [target for target in targets if is_allowed(target, grant.allowed_models)]
-        if not allowed:
-            raise Failure(
-                "policy_denied",
-                f"This token may not use {model[:128]!r}; it may ask: {', '.join(grant.allowed_models[:SHOWN])}.",
-                param="model",
-                reason="model_not_allowed",
-            )
-        return allowed
-
-    def _default(self, grant: Grant) -> str:
-        for choice in (grant.default_model, self._snapshot.default_model):
-            if choice:
-                return choice
-        for name in reachable(grant, self._snapshot):
-            if default := self._snapshot.providers[name].default_model:
-                return default
-        raise Failure(
-            "invalid_request", "The request names no model, and no default is configured: send `model`.", param="model"
-        )
-
-    def _unknown(self, model: str, grant: Grant) -> Failure:
-        provider = prefixed(model, self._snapshot.providers) or family(model, self._snapshot.providers)
-        if provider is not None and not grant.passthrough:
-            variable = f" or set {provider.key_variable}" if provider.key_variable else ""
-            return Failure(
-                "credential_missing",
-                f"There is no key for {provider.name}, which serves {model[:128]!r}: "
-                f"store a credential with provider {provider.name!r}{variable}.",
-                param="model",
-            )
-        names = [entry for entry, _ in visible(grant, self._snapshot)][:SHOWN]
-        known = (
-            f" Known here: {', '.join(names)}." if names else " This token reaches no provider yet: store a credential."
-        )
-        return Failure("model_not_found", f"No provider serves the model {model[:128]!r}.{known}", param="model")
+        return self._resolver.targets(model, grant)
 
     def _list(self, exchange: Exchange, grant: Grant) -> Reply:
         exchange.body_read = True
-        entries = list(visible(grant, self._snapshot))
+        entries = self._resolver.visible(grant)
         wanted, write = exchange.route.model, exchange.route.dialect.write_models
         if wanted is None:
             body: Any = write(entries)
