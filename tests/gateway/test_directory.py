@@ -17,6 +17,7 @@ from ailink_gateway.control import unlock
 from ailink_gateway.grant import Key
 from ailink_gateway.store.credentials import insert_credential
 from ailink_gateway.store.projects import delete_project, insert_project
+from ailink_gateway.store.services import insert_service, update_service
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import credentials
 from ailink_gateway.store.tokens import insert_token, revoke_token, rotate_token, update_token
@@ -414,3 +415,30 @@ async def test_the_anonymous_grant_changes_with_its_project(world: World) -> Non
     assert before is not None and before.project == {}
     after = await open_door.anonymous()
     assert after is not None and set(after.project) == {"openai"}
+
+
+async def test_a_grant_knows_its_projects_services_with_their_keys(world: World) -> None:
+    def service(name: str, url: str, project: str = "default", **fields: Any) -> str:
+        row = {
+            "id": f"svc_{name}_{project}", "project_id": project, "name": name, "base_url": url, "description": "",
+            "service_type": "generic", "credential_id": None, "methods": [], "allowed_paths": [], "denied_paths": [],
+            "is_active": True, "created_at": 1.0, **fields,
+        }  # fmt: skip
+        return str(world.store.call(insert_service, row)["id"])
+
+    service("stripe", "https://api.stripe.example", credential_id=world.credential(1), methods=["GET"])
+    service("hooks", "https://hooks.example")
+    off = service("off", "https://off.example")
+    service("local", "https://models.example/v1", service_type="llm")
+    service("gpt", "https://api.openai.com", credential_id=world.credential(2, "openai"))
+    service("theirs", "https://other.example", project="other")
+    await world.store.change(update_service, off, {"is_active": False})
+    grant = await world.directory.find(world.token())
+    assert sorted(grant.services) == ["gpt", "hooks", "local", "stripe"]
+    stripe = grant.services["stripe"]
+    assert stripe.upstream.key == Key(b"secret-1", b"authorization", b"Bearer secret-1")
+    assert (stripe.methods, grant.services["hooks"].upstream.key) == (("GET",), None)
+    serving = {name: entry.serves_models for name, entry in grant.services.items()}
+    assert serving == {"gpt": True, "hooks": False, "local": True, "stripe": False}
+    passthrough = await world.directory.find(world.token(upstream_url="https://own.example"))
+    assert not passthrough.services

@@ -111,9 +111,15 @@ def test_objects_that_no_token_owns_are_closed(method: str, path: str) -> None:
     assert (match(method, path, b"").kind, match(method, path, b"").refusal) == ("closed", "not_found")
 
 
-@pytest.mark.parametrize("path", ["/v1/proxy", "/v1/proxy/services/stripe/v1/charges"])
-def test_services_are_the_gateways_own_and_never_an_upstreams(path: str) -> None:
-    assert match("POST", path, b"").kind != "api"
+@pytest.mark.parametrize("path", ["/v1/proxy", "/v1/proxy/", "/v1/proxy/services", "/v1/proxy/services/"])
+def test_what_names_no_service_is_the_gateways_own_and_never_an_upstreams(path: str) -> None:
+    assert match("POST", path, b"").kind == "closed"
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1/charges", "/v1/chat/completions", "//evil.example/"])
+def test_a_path_below_a_service_is_that_services(path: str) -> None:
+    route = match("POST", f"/v1/proxy/services/stripe{path}", b"")
+    assert (route.kind, route.service) == ("api", "stripe")
 
 
 @pytest.mark.parametrize(

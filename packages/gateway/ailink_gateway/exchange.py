@@ -34,8 +34,9 @@ class Exchange:
     """One request.
 
     ``headers`` has lower-case names; of a repeated one the last value (``raw_headers`` has them all). ``raw_path`` is
-    what the client sent, undecoded, and what is forwarded. Times are monotonic seconds except ``created_at`` (Unix).
-    ``targets`` are in the order of preference and ``target`` is the one last tried.
+    what the client sent, undecoded, and what is forwarded: of a service's call what stands behind its name. Times are
+    monotonic seconds except ``created_at`` (Unix). ``targets`` are in the order of preference and ``target`` is the one
+    last tried.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Exchange:
         "response_headers",
         "route",
         "send",
+        "service",
         "started_at",
         "status",
         "streaming",
@@ -95,6 +97,7 @@ class Exchange:
         self.grant: Grant | None = None
         self.caller_key: Key | None = None
         self.model: str | None = None
+        self.service: str | None = None
         self.streaming = False
         self.targets: list[Target] = []
         self.target: Target | None = None

@@ -60,6 +60,18 @@ class Upstream(Struct, frozen=True):
         return self.provider.name if self.provider else self.origin.host
 
 
+class Service(Struct, frozen=True):
+    """An API that is called by name. ``methods`` and ``allowed_paths`` restrict where they are not empty; of
+    ``denied_paths`` none may be called. ``serves_models`` says that its models' routes are a model's calls.
+    """
+
+    upstream: Upstream
+    methods: tuple[str, ...] = ()
+    allowed_paths: tuple[str, ...] = ()
+    denied_paths: tuple[str, ...] = ()
+    serves_models: bool = False
+
+
 class Target(NamedTuple):
     """An upstream and the model asked of it. ``prices`` is the price list that the model stands in, "" if none is
     known.
@@ -75,7 +87,8 @@ class Grant(Struct, frozen=True):
     """A token compiled for the data plane.
 
     ``own`` is the token's own upstream; ``passthrough`` that only the caller's key may go there. ``project`` are the
-    project's credentials by provider. ``strict`` refuses what a target's dialect cannot express instead of warning.
+    project's credentials by provider, ``services`` its services by name. ``strict`` refuses what a target's dialect
+    cannot express instead of warning.
     """
 
     token_id: str | None
@@ -84,6 +97,7 @@ class Grant(Struct, frozen=True):
     own: Upstream | None = None
     passthrough: bool = False
     project: Mapping[str, Upstream] = {}
+    services: Mapping[str, Service] = {}
     default_model: str | None = None
     allowed_models: tuple[str, ...] = ()
     raw_paths: bool = False

@@ -21,7 +21,7 @@ class Route(Struct, frozen=True):
 
     kind: "model" asks a model, "models" lists them, "api" goes to the token's own upstream, "closed" is refused with
     the code ``refusal``. dialect: how the client speaks, errors included. model and stream are set where the path says
-    them.
+    them; service is the name of the registered API that the path is below.
     """
 
     kind: Kind
@@ -30,6 +30,7 @@ class Route(Struct, frozen=True):
     model: str | None = None
     stream: bool | None = None
     refusal: str = "not_found"
+    service: str | None = None
 
 
 # method, path, dialect, operation
@@ -55,6 +56,8 @@ VERBS = {
 _VERB_PATH = re.compile(r"/v1(?:beta)?/models/(.+):([A-Za-z]+)")
 _ONE_MODEL = re.compile(r"/v1/models/([^:]+)")
 _SHORT = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses")
+
+_SERVICE = re.compile(r"/v1/proxy/services/([^/]+)(?:/.*)?")
 
 # Objects that belong to one account cannot be shared by tokens until each is known to be its token's.
 _CLOSED = re.compile(
@@ -97,6 +100,8 @@ def _verb(method: str, found: re.Match[str], query: bytes) -> Route:
 @lru_cache(maxsize=1024)
 def _other(method: str, path: str) -> Route:
     dialect = dialects()["openai_chat"]
+    if found := _SERVICE.fullmatch(path):
+        return Route("api", dialect, service=found[1])
     if method == "GET" and (found := _ONE_MODEL.fullmatch(path)):
         return Route("models", dialect, "models", found[1])
     if _CLOSED.fullmatch(path):

@@ -37,6 +37,11 @@ class Resolver:
                 grant.resolved[model] = targets
         return targets
 
+    def within(self, upstream: Upstream, model: str, grant: Grant) -> list[Target]:
+        """Return the one target for ``model`` at an upstream that is given. Raises ``Failure`` (``policy_denied``)."""
+        known = self._snapshot.providers
+        return _allowed([_target(upstream, _without_prefix(model, upstream, known), known)], model, grant)
+
     def visible(self, grant: Grant) -> list[tuple[str, str]]:
         """Return the models that a grant can name, with their owners."""
         return list(visible(grant, self._snapshot))
@@ -57,15 +62,7 @@ class Resolver:
         targets = resolve(model, grant, self._snapshot)
         if not targets:
             raise self._unknown(model, grant)
-        allowed = [target for target in targets if is_allowed(target, grant.allowed_models)]
-        if not allowed:
-            raise Failure(
-                "policy_denied",
-                f"This token may not use {model[:128]!r}; it may ask: {', '.join(grant.allowed_models[:SHOWN])}.",
-                param="model",
-                reason="model_not_allowed",
-            )
-        return allowed
+        return _allowed(targets, model, grant)
 
     def _unknown(self, model: str, grant: Grant) -> Failure:
         provider = prefixed(model, self._snapshot.providers) or family(model, self._snapshot.providers)
@@ -192,6 +189,18 @@ def _target(
         else vendor or family(model, providers)
     )
     return Target(upstream, model, facts(model), provider.prices if provider is not None else "")
+
+
+def _allowed(targets: list[Target], model: str, grant: Grant) -> list[Target]:
+    allowed = [target for target in targets if is_allowed(target, grant.allowed_models)]
+    if not allowed:
+        raise Failure(
+            "policy_denied",
+            f"This token may not use {model[:128]!r}; it may ask: {', '.join(grant.allowed_models[:SHOWN])}.",
+            param="model",
+            reason="model_not_allowed",
+        )
+    return allowed
 
 
 def is_allowed(target: Target, patterns: tuple[str, ...]) -> bool:

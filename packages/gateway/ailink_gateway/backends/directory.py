@@ -10,13 +10,20 @@ from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import blake2b
 from time import time
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from ailink_gateway import tokens
-from ailink_gateway.grant import Grant, Key, Upstream
-from ailink_gateway.store.grants import CredentialRow, TokenRow, load_project_credentials, load_token
+from ailink_gateway.grant import Grant, Key, Service, Upstream
+from ailink_gateway.store.grants import (
+    CredentialRow,
+    ServiceRow,
+    TokenRow,
+    load_project_credentials,
+    load_services,
+    load_token,
+)
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
 from ailink_provider.builtin import dialects, providers, vendor_of
@@ -82,14 +89,14 @@ class StoreDirectory:
         if (refused := self._unknown.get(slot)) is not None:
             raise Failure("invalid_api_key", refused)
         generation = self._generation
-        row, credentials = await self._store.read(_load, tokens.fingerprint(self._key, secret))
+        row, around = await self._store.read(_load, tokens.fingerprint(self._key, secret))
         refusal = "unknown here" if row is None else row.refusal(time())
-        if row is None or refusal is not None:
+        if row is None or around is None or refusal is not None:
             message = f"Invalid API key: this token is {refusal}."
             if generation == self._generation:
                 _keep(self._unknown, slot, message, UNKNOWN)
             raise Failure("invalid_api_key", message)
-        grant = self._compile(row, credentials)
+        grant = self._compile(row, around)
         # A change while it was read may have made it stale: it serves this call and is not kept.
         if generation == self._generation:
             _keep(self._grants, slot, grant, GRANTS)
@@ -101,17 +108,24 @@ class StoreDirectory:
         if project is None or self._anonymous is not None:
             return self._anonymous
         generation = self._generation
-        credentials = await self._store.read(load_project_credentials, project)
-        grant = Grant(token_id=None, token_name="anonymous", project_id=project, project=self._of_project(credentials))
+        around = await self._store.read(_load_around, project)
+        grant = Grant(
+            token_id=None,
+            token_name="anonymous",
+            project_id=project,
+            project=self._of_project(around.credentials),
+            services=self._services(around),
+        )
         if generation == self._generation:
             self._anonymous = grant
         return grant
 
-    def _compile(self, row: TokenRow, credentials: list[CredentialRow]) -> Grant:
+    def _compile(self, row: TokenRow, around: "_Around") -> Grant:
         own = None
         if row.upstream_url is not None:
             own = self._upstream(row.upstream_url, row.credential)
-        project = self._of_project(credentials)
+        project = self._of_project(around.credentials)
+        passthrough = own is not None and row.credential is None
         if (
             own is None
             and row.credential is not None
@@ -124,8 +138,9 @@ class StoreDirectory:
             token_name=row.name,
             project_id=row.project_id,
             own=own,
-            passthrough=own is not None and row.credential is None,
+            passthrough=passthrough,
             project=project,
+            services={} if passthrough else self._services(around),
             default_model=row.default_model,
             allowed_models=tuple(row.allowed_models),
             raw_paths=row.raw_paths,
@@ -141,6 +156,23 @@ class StoreDirectory:
             if provider is not None and provider.name in self._base_urls and provider.name not in found:
                 found[provider.name] = self._of_provider(provider, credential)
         return found
+
+    def _services(self, around: "_Around") -> Mapping[str, Service]:
+        known = {credential.id: credential for credential in around.credentials}
+        services: dict[str, Service] = {}
+        for row in around.services:
+            credential = known.get(row.credential_id or "")
+            if row.credential_id is not None and credential is None:
+                continue  # never called without the credential that it was registered with
+            upstream = self._upstream(row.base_url, credential)
+            services[row.name] = Service(
+                upstream=upstream,
+                methods=row.methods,
+                allowed_paths=row.allowed_paths,
+                denied_paths=row.denied_paths,
+                serves_models=row.service_type == "llm" or (upstream.provider is not None and not upstream.generic),
+            )
+        return services
 
     def _of_provider(self, provider: Provider, credential: CredentialRow) -> Upstream:
         key = self._key_of(credential, dialects()[provider.dialect], provider)
@@ -205,9 +237,20 @@ def upstream(
     )
 
 
-def _load(connection: Connection, fingerprint: bytes) -> tuple[TokenRow | None, list[CredentialRow]]:
+class _Around(NamedTuple):
+    """What of a token's project its grant is made from."""
+
+    credentials: list[CredentialRow]
+    services: list[ServiceRow]
+
+
+def _load(connection: Connection, fingerprint: bytes) -> tuple[TokenRow | None, _Around | None]:
     row = load_token(connection, fingerprint)
-    return row, load_project_credentials(connection, row.project_id) if row is not None else []
+    return row, _load_around(connection, row.project_id) if row is not None else None
+
+
+def _load_around(connection: Connection, project_id: str) -> _Around:
+    return _Around(load_project_credentials(connection, project_id), load_services(connection, project_id))
 
 
 def _keep(cache: dict[bytes, T], key: bytes, value: T, limit: int) -> None:

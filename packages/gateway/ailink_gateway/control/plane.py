@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from ailink_gateway.control import audit, credentials, errors, health, projects, tokens
+from ailink_gateway.control import audit, credentials, errors, health, projects, services, tokens
 from ailink_gateway.control.authentication import Authenticator
 from ailink_gateway.control.broadcaster import Broadcaster
 from ailink_gateway.control.context import Check, Context
@@ -14,7 +14,7 @@ from ailink_gateway.control.edge import Edge
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
-_RESOURCES = (projects, credentials, tokens, audit, health)
+_RESOURCES = (projects, credentials, tokens, services, audit, health)
 
 _ABOUT = """
 Manage what agents may reach. Every route but the health checks and this page needs the **admin key**, as `X-Admin-Key`
@@ -29,6 +29,7 @@ _TAGS = [
     {"name": "projects", "description": "What keeps one tenant's tokens and credentials from another's."},
     {"name": "credentials", "description": "The upstream secrets that agents never see. Write-only, stored encrypted."},
     {"name": "tokens", "description": "What agents hold instead of secrets."},
+    {"name": "services", "description": "APIs that a project's tokens call by name, with the credential put in."},
     {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
     {"name": "health", "description": "Whether the gateway lives and is ready. Public."},
 ]

@@ -9,7 +9,9 @@ import msgspec
 
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange, Reply
-from ailink_gateway.grant import Grant, Target
+from ailink_gateway.grant import Grant, Service, Target, Upstream
+from ailink_gateway.routes import match
+from ailink_gateway.services import enter
 from ailink_gateway.stages import Proceed
 from ailink_gateway.targets import Resolver
 from ailink_provider.catalog import Facts
@@ -34,17 +36,33 @@ class Choose:
             raise _closed(exchange)
         if route.kind == "models":
             return self._list(exchange, grant)
+        service = enter(exchange, route.service, grant) if route.service is not None else None
         await exchange.read_body()
-        if route.kind == "api":
+        if service is not None:
+            exchange.targets = self._of_service(exchange, grant, service)
+        elif route.kind == "api":
             exchange.targets = [_api(exchange, grant)]
         else:
-            exchange.targets = self._targets(exchange, grant)
+            model = self._model(exchange, grant)
+            exchange.targets = self._resolver.targets(model, grant)
         return await proceed(exchange)
 
-    def _targets(self, exchange: Exchange, grant: Grant) -> list[Target]:
+    def _of_service(self, exchange: Exchange, grant: Grant, service: Service) -> list[Target]:
+        upstream = service.upstream
+        if service.serves_models:
+            inner = match(exchange.method, exchange.raw_path.decode("latin-1"), exchange.query)
+            if inner.kind == "model":
+                exchange.route = inner
+                return self._resolver.within(upstream, self._model(exchange, grant), grant)
+            if inner.kind != "models":
+                _check_open(exchange, grant, upstream)
+        return [Target(upstream, "", Facts())]
+
+    def _model(self, exchange: Exchange, grant: Grant) -> str:
+        """Read the body of a model's call, and return the model that it asks for."""
         exchange.members = members = read_members(exchange.body)
         route = exchange.route
-        model = route.model or _model(members)
+        model = route.model or _named_model(members)
         if model is None:
             model = exchange.header(b"x-preferred-model") or self._resolver.default_model(grant)
         exchange.model = _checked(model)
@@ -56,7 +74,7 @@ class Choose:
                 reason="model_not_allowed",
             )
         exchange.streaming = route.stream if route.stream is not None else _flag(members, "stream")
-        return self._resolver.targets(model, grant)
+        return model
 
     def _list(self, exchange: Exchange, grant: Grant) -> Reply:
         exchange.body_read = True
@@ -89,17 +107,22 @@ def _api(exchange: Exchange, grant: Grant) -> Target:
             "not_found",
             f"{exchange.path[:128]} is not a route of this gateway, and this token has no upstream_url to send it to.",
         )
-    if own.provider is not None and not own.generic and not grant.raw_paths:
-        raise Failure(
-            "policy_denied",
-            f"{exchange.path[:128]} is not open on {own.label}: only the routes of models are, "
-            "unless the token has raw_paths.",
-            reason="path_not_allowed",
-        )
+    _check_open(exchange, grant, own)
     return Target(own, "", Facts())
 
 
-def _model(members: dict[str, msgspec.Raw]) -> str | None:
+def _check_open(exchange: Exchange, grant: Grant, upstream: Upstream) -> None:
+    """Raise ``Failure`` for a path on a vendor's host that is no model's route, as what it costs is not known."""
+    if upstream.provider is not None and not upstream.generic and not grant.raw_paths:
+        raise Failure(
+            "policy_denied",
+            f"{exchange.path[:128]} is not open on {upstream.label}: only the routes of models are, "
+            "unless the token has raw_paths.",
+            reason="path_not_allowed",
+        )
+
+
+def _named_model(members: dict[str, msgspec.Raw]) -> str | None:
     raw = members.get("model")
     if raw is None:
         return None

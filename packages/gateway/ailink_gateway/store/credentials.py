@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select, update
 from ailink_gateway.store import rows
 from ailink_gateway.store.projects import refer_to_project
 from ailink_gateway.store.rows import Row
-from ailink_gateway.store.tables import credentials, tokens
+from ailink_gateway.store.tables import credentials, services, tokens
 from ailink_provider.errors import Failure
 
 _PRESENT = credentials.c.deleted_at.is_(None)
@@ -55,18 +55,29 @@ def update_credential(connection: Connection, credential_id: str, fields: Mappin
 
 
 def delete_credential(connection: Connection, credential_id: str, now: float) -> None:
-    """Delete a credential and erase its secret. Raises ``Failure`` if there is none or tokens use it."""
+    """Delete a credential and erase its secret. Raises ``Failure`` if there is none or tokens or services use it."""
     find_credential(connection, credential_id)
-    used = tokens.c.credential_id == credential_id, tokens.c.revoked_at.is_(None)
-    query = select(tokens.c.name, tokens.c.id).where(*used).order_by(tokens.c.created_at)
-    users = [f"{name} ({token_id})" for name, token_id in connection.execute(query)]
-    if users:
-        named = ", ".join(users[:_NAMED_AT_MOST]) + ("" if len(users) <= _NAMED_AT_MOST else ", ...")
-        message = f"{len(users)} tokens use the credential: {named}. Give them another or revoke them first."
-        raise Failure("conflict", message)
+    for table, gone, kind in ((tokens, tokens.c.revoked_at, "tokens"), (services, services.c.deleted_at, "services")):
+        query = select(table.c.name, table.c.id).where(table.c.credential_id == credential_id, gone.is_(None))
+        users = [f"{name} ({user_id})" for name, user_id in connection.execute(query.order_by(table.c.created_at))]
+        if users:
+            named = ", ".join(users[:_NAMED_AT_MOST]) + ("" if len(users) <= _NAMED_AT_MOST else ", ...")
+            message = f"{len(users)} {kind} use the credential: {named}. Give them another or remove them first."
+            raise Failure("conflict", message)
     connection.execute(
         update(credentials).where(credentials.c.id == credential_id).values(deleted_at=now, sealed=None, key_id=None)
     )
+
+
+def refer_to_credential(connection: Connection, project_id: str, credential_id: str | None) -> None:
+    """Raise ``Failure`` (``validation_error``) if a row of this project cannot name the credential: it must be its own.
+    """
+    if credential_id is None:
+        return
+    row = rows.find(connection, credentials, credential_id)
+    if row is None or row["project_id"] != project_id or row["deleted_at"] is not None:
+        message = f"The project {project_id!r} has no credential {credential_id!r}: create it first."
+        raise Failure("validation_error", message, param="credential_id")
 
 
 def list_sealed(connection: Connection, other_than: str, limit: int) -> list[Row]:

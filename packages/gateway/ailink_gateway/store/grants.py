@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from sqlalchemy import Connection, select
 
-from ailink_gateway.store.tables import credentials, generation, projects, tokens
+from ailink_gateway.store.tables import credentials, generation, projects, services, tokens
 
 _PREFIX = "credential_"
 _PRESENT = credentials.c.deleted_at.is_(None)
@@ -25,6 +25,18 @@ class CredentialRow(Struct, frozen=True, kw_only=True):
     header_name: str | None
     query_name: str | None
     sealed: bytes
+
+
+class ServiceRow(Struct, frozen=True, kw_only=True):
+    """A service that is switched on."""
+
+    name: str
+    base_url: str
+    service_type: str
+    credential_id: str | None
+    methods: tuple[str, ...]
+    allowed_paths: tuple[str, ...]
+    denied_paths: tuple[str, ...]
 
 
 class TokenRow(Struct, frozen=True, kw_only=True):
@@ -104,3 +116,16 @@ def load_project_credentials(connection: Connection, project_id: str) -> list[Cr
         .order_by(credentials.c.created_at.desc(), credentials.c.id.desc())
     )
     return [CredentialRow(**row) for row in connection.execute(query).mappings()]
+
+
+def load_services(connection: Connection, project_id: str) -> list[ServiceRow]:
+    """Return the services of a project that are switched on."""
+    query = select(*(services.c[name] for name in ServiceRow.__struct_fields__)).where(
+        services.c.project_id == project_id, services.c.deleted_at.is_(None), services.c.is_active
+    )
+    rows = connection.execute(query).mappings()
+    return [ServiceRow(**{name: _frozen(value) for name, value in row.items()}) for row in rows]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

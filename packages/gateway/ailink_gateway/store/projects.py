@@ -4,7 +4,7 @@ from sqlalchemy import Connection, insert, update
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.rows import Row
-from ailink_gateway.store.tables import credentials, projects, tokens
+from ailink_gateway.store.tables import credentials, projects, services, tokens
 from ailink_provider.errors import Failure
 
 DEFAULT = "default"
@@ -55,6 +55,10 @@ def delete_project(connection: Connection, project_id: str, now: float) -> None:
     connection.execute(
         update(credentials).where(credentials.c.project_id == project_id, credentials.c.deleted_at.is_(None))
         .values(deleted_at=now, sealed=None, key_id=None)
+    )
+    connection.execute(
+        update(services).where(services.c.project_id == project_id, services.c.deleted_at.is_(None))
+        .values(deleted_at=now)
     )
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import Connection, insert, update
 
 from ailink_gateway.store import rows
+from ailink_gateway.store.credentials import refer_to_credential
 from ailink_gateway.store.projects import refer_to_project
 from ailink_gateway.store.rows import Row
-from ailink_gateway.store.tables import credentials, tokens
+from ailink_gateway.store.tables import tokens
 from ailink_provider.errors import Failure
 
 _PRESENT = tokens.c.revoked_at.is_(None)
@@ -21,7 +22,7 @@ def insert_token(connection: Connection, row: Mapping[str, Any]) -> Row:
     Raises ``Failure`` if its project does not exist, its name is taken there or its credential is not that project's.
     """
     refer_to_project(connection, row["project_id"])
-    _refer_to_credential(connection, row["project_id"], row.get("credential_id"))
+    refer_to_credential(connection, row["project_id"], row.get("credential_id"))
     rows.claim_name(connection, tokens, row["name"], [_PRESENT, tokens.c.project_id == row["project_id"]])
     connection.execute(insert(tokens).values(**row))
     return find_token(connection, row["id"])
@@ -59,7 +60,7 @@ def update_token(connection: Connection, token_id: str, fields: Mapping[str, Any
         rows.claim_name(connection, tokens, fields["name"], others)
     if "circuit_breaker" in fields:
         fields["circuit_breaker"] = {**row["circuit_breaker"], **fields["circuit_breaker"]}
-    _refer_to_credential(connection, row["project_id"], fields.get("credential_id"))
+    refer_to_credential(connection, row["project_id"], fields.get("credential_id"))
     if fields:
         connection.execute(update(tokens).where(tokens.c.id == token_id).values(**fields))
     return find_token(connection, token_id)
@@ -85,10 +86,3 @@ def _find_usable(connection: Connection, token_id: str) -> Row:
     return row
 
 
-def _refer_to_credential(connection: Connection, project_id: str, credential_id: str | None) -> None:
-    if credential_id is None:
-        return
-    row = rows.find(connection, credentials, credential_id)
-    if row is None or row["project_id"] != project_id or row["deleted_at"] is not None:
-        message = f"The project {project_id!r} has no credential {credential_id!r}: create it first."
-        raise Failure("validation_error", message, param="credential_id")
