@@ -292,6 +292,7 @@ def test_exactly_one_credential_leaves_and_it_is_ours(sent: Headers, injection: 
     class Asking:
         raw_headers = sent
         headers = dict(sent)
+        idempotency_key = None
 
     *others, last = api_headers(Asking(), key)  # type: ignore[arg-type]
     assert last == (key.header, key.value)
@@ -412,6 +413,10 @@ async def test_who_may_bring_a_key(
         assert (answer.status, listener.asked) == (403, [])
         assert b"upstream_key_not_allowed" in answer.body
         return
+    if expected == "none" and kind == "model":
+        assert (answer.status, listener.asked) == (401, []), "a vendor would refuse it, and its words would be about us"
+        assert b"X-Real-Authorization" in answer.body
+        return
     sent = [value for name, value in listener.asked[0].headers if name == b"authorization"]
     assert sent == {"caller": [b"Bearer sk-of-the-caller"], "ours": [BEARER.value], "none": []}[expected]
     assert not {name for name, _ in listener.asked[0].headers} & {b"x-real-authorization", b"x-ailink-allow-override"}
@@ -515,3 +520,18 @@ async def test_a_models_error_does_not_quote_our_key(
     request = b'{"model":"gpt-4o","messages":[{"role":"user","content":"x"}]}'
     answer = await call(grant(own), "POST", "/v1/chat/completions", request)
     assert answer.status >= 400 and b"unlike-any-known-key" not in answer.body
+
+
+async def test_a_callers_key_that_is_refused_is_the_callers_affair(
+    call: Any, listener: Any, make_upstream: MakeUpstream
+) -> None:
+    body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"x"}]}'
+    refusal = b'{"error":{"message":"Incorrect API key","type":"invalid_request_error","param":null,"code":"invalid"}}'
+    for key, headers, status in ((None, [REAL], 401), (BEARER, [], 502)):
+        listener.answers.append(Response(401, [], refusal))
+        own = make_upstream("openai", "https://api.example", key)
+        answer = await call(
+            grant(own, passthrough=key is None), "POST", "/v1/chat/completions", body, headers=headers
+        )
+        assert answer.status == status
+        assert b"sk-of-the" not in answer.body

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway import dev, routes, tokens
+from ailink_gateway.backends.claims import StoreClaims
 from ailink_gateway.backends.directory import StoreDirectory, upstream
 from ailink_gateway.backends.spool import Row, Spool
 from ailink_gateway.configured import open_configured
@@ -30,6 +31,7 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record
+from ailink_gateway.stages.replay import Replay
 from ailink_gateway.store.grants import load_token
 from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.store.records import insert_records
@@ -76,6 +78,7 @@ class Gateway:
             (
                 Record(self.spool),
                 Authenticate(directory),
+                Replay(StoreClaims(self.store, self.vault)),
                 Choose(Resolver(reach)),
                 Attempt(),
                 Dispatch(self.spool),

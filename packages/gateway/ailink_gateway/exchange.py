@@ -40,6 +40,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "approval_id",
         "attempts",
         "body",
         "body_read",
@@ -52,6 +53,7 @@ class Exchange:
         "grant",
         "headers",
         "id",
+        "idempotency_key",
         "measured",
         "members",
         "method",
@@ -96,6 +98,8 @@ class Exchange:
         self.body_read = False
         self.grant: Grant | None = None
         self.caller_key: Key | None = None
+        self.idempotency_key: str | None = None
+        self.approval_id: str | None = None
         self.model: str | None = None
         self.service: str | None = None
         self.streaming = False
@@ -125,9 +129,11 @@ class Exchange:
         return parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)
 
     async def read_body(self, limit: int = BODY_LIMIT) -> bytes:
-        """Receive the whole body. Raises ``Failure`` when it is larger than ``limit`` bytes, compressed, late or cut
-        short.
+        """Receive the whole body, once. Raises ``Failure`` when it is larger than ``limit`` bytes, compressed, late or
+        cut short.
         """
+        if self.body_read:
+            return self.body
         declared = self.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise _too_large(limit)

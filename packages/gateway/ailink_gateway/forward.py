@@ -5,6 +5,7 @@ To a model an allow-list goes out; to any other API everything but what names, a
 one credential leaves, and it is put in last.
 """
 
+import hmac
 import re
 from collections.abc import Sequence
 
@@ -119,11 +120,20 @@ def api_headers(exchange: Exchange, key: Key | None) -> Headers:
             continue
         headers.append((name, value))
     headers.append((b"accept-encoding", b"identity"))
+    if exchange.idempotency_key is not None:
+        headers.append((b"idempotency-key", _own_key(exchange, exchange.idempotency_key)))
     if (trace := _span(exchange)) is not None:
         headers.append((b"traceparent", trace))
     if key is not None and key.header is not None:
         headers.append((key.header, key.value))
     return headers
+
+
+def _own_key(exchange: Exchange, key: str) -> bytes:
+    """Return the idempotency key that an API gets: the token's own, so that tokens cannot meet under one key there."""
+    grant = exchange.grant
+    tenant = grant.token_id or grant.project_id if grant is not None else ""
+    return hmac.digest(tenant.encode(), key.encode(), "sha256").hex().encode()
 
 
 def api_reply_headers(response: Response, spellings: Sequence[bytes]) -> Headers:

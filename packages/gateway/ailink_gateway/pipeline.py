@@ -3,6 +3,7 @@
 
 Record         time it, deliver it, write one record: exactly once, whatever happens below
 Authenticate   who calls
+Replay         idempotency: a stored answer, a conflict, or a durable claim before any side effect
 Choose         model -> ordered targets; restrictions are checked on what was resolved
 Attempt        the targets in turn, before the first event only
 Dispatch       translate, send, translate back
@@ -19,8 +20,9 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record
+from ailink_gateway.stages.replay import Replay
 
-STAGES = (Record, Authenticate, Choose, Attempt, Dispatch)
+STAGES = (Record, Authenticate, Replay, Choose, Attempt, Dispatch)
 
 
 class Stage(Protocol):

@@ -56,6 +56,11 @@ RETRYABLE = frozenset(
 )
 
 
+# Reasons of failures before anything was sent: whatever was asked, it had no effect and may be asked again.
+UNSENT = frozenset({"name_not_found", "connect_failed", "tls_failed", "connect_timeout", "address_not_allowed",
+                    "pool_timeout", "pool_full"})
+
+
 class Failure(Exception):
     """A call that cannot be answered as asked.
 
@@ -99,6 +104,11 @@ class Failure(Exception):
     def retryable(self) -> bool:
         """Whether another attempt may succeed."""
         return self.code in RETRYABLE
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the upstream was never reached, so that even what must not happen twice may be tried again."""
+        return self.reason in UNSENT
 
     def __repr__(self) -> str:
         return f"Failure({self.code!r}, {self.message!r})"

@@ -38,7 +38,14 @@ class Dispatch:
         assert target is not None  # Attempt stands before this stage
         exchange.warnings.clear()
         exchange.response_headers = [(b"x-ailink-upstream", target.upstream.label.encode())]
-        key = caller_key(exchange, target.upstream) or target.upstream.key
+        exchange.caller_key = caller_key(exchange, target.upstream)
+        key = exchange.caller_key or target.upstream.key
+        if key is None and target.upstream.provider is not None and target.upstream.provider.needs_key:
+            raise Failure(
+                "invalid_api_key",
+                f"Invalid API key: this token has no credential, so send {target.upstream.name}'s own key as "
+                "X-Real-Authorization.",
+            )
         if exchange.route.kind == "api":
             return await self._api(exchange, target, key)
         return await self._model(exchange, target, key)
@@ -66,7 +73,7 @@ class Dispatch:
         exchange.upstream_status = response.status
         spellings = key.spellings if key else ()
         if not 200 <= response.status < 300:
-            raise await _refused(target, response, spellings)
+            raise _whose(exchange, await _refused(target, response, spellings))
         if exchange.streaming:
             return await self._stream(exchange, speech, response, Mask(spellings))
         body = speech.whole(masked(spellings, await response.read(REPLY_LIMIT)))
@@ -103,7 +110,7 @@ class Dispatch:
                 target=_with_key(path, query, key),
                 headers=api_headers(exchange, key),
                 body=exchange.body or None,
-                resend=exchange.method in SAFE_METHODS,
+                resend=exchange.method in SAFE_METHODS or exchange.idempotency_key is not None,
             )
         )
         exchange.upstream_status = response.status
@@ -220,6 +227,14 @@ async def _refused(target: Target, response: Response, spellings: Sequence[bytes
     failure = target.upstream.dialect.read_error(response.status, headers, body)
     failure.upstream_status = response.status
     return failure
+
+
+def _whose(exchange: Exchange, failure: Failure) -> Failure:
+    """Return ``failure``, as the caller's own where it was the caller's key that was refused."""
+    if failure.code != "upstream_auth" or exchange.caller_key is None:
+        return failure
+    message = "Invalid API key: the upstream refused the key that was sent as X-Real-Authorization."
+    return Failure("invalid_api_key", message, upstream_status=failure.upstream_status)
 
 
 def _report(exchange: Exchange, losses: list[Loss]) -> None:

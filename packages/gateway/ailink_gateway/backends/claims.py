@@ -1,0 +1,99 @@
+"""Claims on idempotency keys, in the store. Answers are kept sealed, for a day; keys are kept as hashes only."""
+
+import secrets
+from collections.abc import Callable
+from hashlib import sha256
+from time import time
+
+import msgspec
+
+from ailink_gateway.exchange import Reply
+from ailink_gateway.ports import Claim
+from ailink_gateway.store import claims as table
+from ailink_gateway.store.rows import Row
+from ailink_gateway.store.store import Store
+from ailink_gateway.vault import Place, Vault
+
+KEPT_SECONDS = 86_400.0
+ANSWER_LIMIT = 8 * 1024 * 1024  # bytes
+
+
+class _Answer(msgspec.Struct):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Answer)
+
+
+class StoreClaims:
+    """The claims of one process, which tells its own from those that an earlier one left behind.
+
+    Args:
+        store, vault: where claims are, and what seals their answers.
+        now: the time, in Unix seconds.
+    """
+
+    def __init__(self, store: Store, vault: Vault, now: Callable[[], float] = time) -> None:
+        self._store, self._vault, self._now = store, vault, now
+        self._boot = secrets.token_hex(8)
+
+    async def claim(self, tenant: str, key: str, request_hash: bytes) -> Claim:
+        """Take ``key`` for a request, durably, or return how the one stands that has it."""
+        now, key_hash = self._now(), sha256(key.encode()).digest()
+        row = {
+            "token_id": tenant,
+            "key_hash": key_hash,
+            "request_hash": request_hash,
+            "state": "claimed",
+            "claimed_by": self._boot,
+            "created_at": now,
+            "expires_at": now + KEPT_SECONDS,
+        }
+        held = await self._store.write(table.claim, row, now)
+        if held is None:
+            return Claim(tenant, key_hash, "new")
+        return self._standing(held, request_hash)
+
+    async def answer(self, claim: Claim, reply: Reply) -> None:
+        """Keep the answer: from now on it is given to whoever sends the same request under the key."""
+        assert isinstance(reply.body, bytes)  # a stream's is given whole
+        if len(reply.body) > ANSWER_LIMIT:
+            await self._change(claim, state="unkept")
+            return
+        answer = _encoder.encode(_Answer(reply.status, reply.headers, reply.body))
+        sealed = self._vault.seal(answer, _place(claim.tenant, claim.key_hash))
+        await self._change(claim, state="done", sealed_response=sealed)
+
+    async def release(self, claim: Claim) -> None:
+        """Set the key free."""
+        await self._store.write(table.release_claim, claim.tenant, claim.key_hash)
+
+    async def lose(self, claim: Claim) -> None:
+        """Note that nobody knows what the request brought about."""
+        await self._change(claim, state="unknown")
+
+    async def await_approval(self, claim: Claim, approval_id: str) -> None:
+        """Note which approval decides about the request."""
+        await self._change(claim, approval_id=approval_id)
+
+    async def _change(self, claim: Claim, **fields: object) -> None:
+        await self._store.write(table.change_claim, claim.tenant, claim.key_hash, fields)
+
+    def _standing(self, row: Row, request_hash: bytes) -> Claim:
+        claim = Claim(row["token_id"], row["key_hash"], "running", approval_id=row["approval_id"])
+        if row["request_hash"] != request_hash:
+            return claim._replace(state="other")
+        if row["state"] == "done":
+            answer = _decoder.decode(self._vault.open(row["sealed_response"], _place(claim.tenant, claim.key_hash)))
+            return claim._replace(state="done", reply=Reply(answer.status, answer.headers, answer.body))
+        if row["state"] in ("unknown", "unkept"):
+            return claim._replace(state=row["state"])
+        lost = row["claimed_by"] != self._boot and row["approval_id"] is None
+        return claim._replace(state="unknown") if lost else claim
+
+
+def _place(tenant: str, key_hash: bytes) -> Place:
+    return Place(tenant, key_hash.hex(), "idempotent answer")
