@@ -80,9 +80,9 @@ async def test_a_path_cannot_lead_elsewhere(client, gateway):
 
 
 @pytest.mark.parametrize("status", [202, 302, 400, 401, 403, 404, 408, 422, 429, 500, 503])
-async def test_what_the_api_answers_is_returned(client, gateway, status):
+async def test_what_the_api_answers_is_returned(connect, gateway, status):
     gateway.answer(status, {"error": {"message": "the API's own", "code": "policy_denied"}})
-    response = await client.post("/v1/charges")
+    response = await connect(retries=0).post("/v1/charges")
     assert response.status_code == status
 
 
@@ -95,10 +95,10 @@ async def test_what_the_api_answers_is_returned(client, gateway, status):
     (429, "rate_limit_exceeded", ailink.RateLimitError),
     (502, "upstream_auth", ailink.GatewayError),
 ])
-async def test_what_the_gateway_refuses_raises(client, gateway, status, code, kind):
+async def test_what_the_gateway_refuses_raises(connect, gateway, status, code, kind):
     gateway.refuse(status, code, request_id="req_1")
     with pytest.raises(kind) as caught:
-        await client.post("/v1/charges")
+        await connect(retries=0).post("/v1/charges")
     assert (caught.value.status_code, caught.value.code, caught.value.request_id) == (status, code, "req_1")
 
 
@@ -146,14 +146,46 @@ async def test_head_is_a_read(client, gateway):
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_a_write_that_was_sent_is_never_sent_again(client, gateway, method):
-    gateway.answer(503, headers={"Retry-After": "0", "x-should-retry": "true"})
-    response = await client.request(method, "/v1/charges")
-    assert response.status_code == 503
+async def test_a_write_is_sent_again_under_one_key(client, gateway, method):
+    gateway.answer(503, headers={"Retry-After": "0"})
     gateway.drop()
-    with pytest.raises(ailink.APIConnectionError, match="cannot be reached"):
-        await client.request(method, "/v1/charges")
-    assert len(gateway.calls) == 2
+    gateway.refuse(409, "idempotency_conflict", headers={"Retry-After": "1"})
+    assert (await client.request(method, "/v1/charges")).status_code == 200
+    await client.request(method, "/v1/charges")
+    keys = [call.headers["idempotency-key"] for call in gateway.calls]
+    assert len(keys) == 5
+    assert len(set(keys[:4])) == 1
+    assert keys[4] != keys[0], "another call is another operation"
+
+
+async def test_a_callers_key_is_the_one_that_is_sent(client, gateway):
+    await client.post("/v1/charges", idempotency_key="charge-order-12345")
+    await client.post("/v1/charges", headers={"Idempotency-Key": "mine"})
+    await client.get("/v1/charges")
+    assert [call.headers.get("idempotency-key") for call in gateway.calls] == ["charge-order-12345", "mine", None]
+
+
+async def test_a_write_without_a_key_is_never_sent_again(admin, gateway):
+    gateway.answer(503, headers={"Retry-After": "0", "x-should-retry": "true"})
+    with pytest.raises(ailink.GatewayError):
+        await admin.projects.create(name="p")
+    assert len(gateway.calls) == 1
+    assert "idempotency-key" not in gateway.calls[0].headers
+
+
+async def test_a_body_that_can_be_read_once_is_sent_once(connect, gateway):
+    gateway.answer(503)
+    client = connect()
+    pieces = iter([b"a", b"b"])
+
+    async def later():
+        for piece in pieces:
+            yield piece
+
+    body = later() if isinstance(client.target, ailink.AsyncClient) else pieces
+    response = await client.post("/v1/upload", content=body)
+    assert response.status_code == 503
+    assert len(gateway.calls) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", *WRITES])
@@ -178,12 +210,12 @@ async def test_silence_raises_a_timeout(connect, silent_url, waits):
     client = connect(gateway_url=silent_url, timeout=0.05)
     with pytest.raises(ailink.APITimeoutError, match="did not answer in time"):
         await client.post("/v1/charges")
-    assert waits.seconds == []
+    assert len(waits.seconds) == 3
 
 
 async def test_a_calls_own_timeout_wins(connect, silent_url):
     with pytest.raises(ailink.APITimeoutError):
-        await connect(gateway_url=silent_url).post("/v1/charges", timeout=0.05)
+        await connect(gateway_url=silent_url, retries=0).post("/v1/charges", timeout=0.05)
 
 
 async def test_a_call_waits_as_long_as_the_client_was_told(connect, timeouts):

@@ -61,6 +61,9 @@ UNSENT = frozenset({"name_not_found", "connect_failed", "tls_failed", "connect_t
                     "pool_timeout", "pool_full"})
 
 
+IN_FLIGHT = "in_flight"  # the reason of what is refused only while the same request is under way
+
+
 class Failure(Exception):
     """A call that cannot be answered as asked.
 
@@ -103,7 +106,7 @@ class Failure(Exception):
     @property
     def retryable(self) -> bool:
         """Whether another attempt may succeed."""
-        return self.code in RETRYABLE
+        return self.code in RETRYABLE or self.reason == IN_FLIGHT
 
     @property
     def unsent(self) -> bool:

@@ -23,29 +23,52 @@ from ailink.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from ailink._approvals import ApprovalResult
     from ailink._async.client import AsyncClient
     from ailink._sync.client import AIlinkClient
-    from ailink.models import ApprovalDecision, ApprovalRequest, AuditLog, Credential, Policy, Project, Token
+    from ailink.health import AsyncHealthPoller, HealthPoller
+    from ailink.models import (
+        AdminKey,
+        ApprovalDecision,
+        ApprovalRequest,
+        AuditLog,
+        Credential,
+        Policy,
+        Price,
+        Project,
+        Service,
+        Session,
+        Spend,
+        Token,
+    )
 
 __all__ = [
     "AIlinkClient",
     "AIlinkError",
     "APIConnectionError",
     "APITimeoutError",
+    "AdminKey",
     "ApprovalDecision",
     "ApprovalRequest",
+    "ApprovalResult",
     "ApprovalTimeoutError",
     "AsyncClient",
+    "AsyncHealthPoller",
     "AuditLog",
     "AuthenticationError",
     "ConflictError",
     "Credential",
     "GatewayError",
+    "HealthPoller",
     "NotFoundError",
     "Policy",
     "PolicyDeniedError",
+    "Price",
     "Project",
     "RateLimitError",
+    "Service",
+    "Session",
+    "Spend",
     "SpendCapError",
     "Token",
     "ValidationError",
@@ -53,13 +76,21 @@ __all__ = [
 
 _MODULES = {
     "AIlinkClient": "ailink._sync.client",
-    "AsyncClient": "ailink._async.client",
+    "AdminKey": "ailink.models",
     "ApprovalDecision": "ailink.models",
     "ApprovalRequest": "ailink.models",
+    "ApprovalResult": "ailink._approvals",
+    "AsyncClient": "ailink._async.client",
+    "AsyncHealthPoller": "ailink.health",
     "AuditLog": "ailink.models",
     "Credential": "ailink.models",
+    "HealthPoller": "ailink.health",
     "Policy": "ailink.models",
+    "Price": "ailink.models",
     "Project": "ailink.models",
+    "Service": "ailink.models",
+    "Session": "ailink.models",
+    "Spend": "ailink.models",
     "Token": "ailink.models",
 }
 

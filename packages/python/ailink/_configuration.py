@@ -8,7 +8,8 @@ import importlib.metadata
 import ipaddress
 import os
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import httpx2
 
@@ -18,7 +19,8 @@ DEFAULT_GATEWAY_URL = "http://127.0.0.1:8080"
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
     """What a client was told. ``timeout`` is in seconds, for each of connecting, writing and reading; ``retries``
-    counts the attempts after the first; ``gateway_url`` has no slash at its end."""
+    counts the attempts after the first; ``gateway_url`` has no slash at its end. ``scope_headers`` go with every call:
+    a session's name, or an upstream key of the caller's own."""
 
     api_key: str = field(repr=False)
     gateway_url: str
@@ -26,6 +28,7 @@ class Configuration:
     timeout: float
     retries: int
     verify_ssl: bool
+    scope_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def create(
@@ -56,10 +59,17 @@ class Configuration:
             retries=retries, verify_ssl=verify_ssl,
         )
 
+    def with_scope(self, headers: Mapping[str, str]) -> "Configuration":
+        """The same, with these headers in every call. Raises ``ValueError`` for a value that no header can carry."""
+        for name, value in headers.items():
+            _check_header(name, value, spaces=True)
+        return replace(self, scope_headers={**self.scope_headers, **headers})
+
     @property
     def agent_headers(self) -> dict[str, str]:
-        """Who is calling, for the gateway's records."""
-        return {} if self.agent_name is None else {"X-AILink-Agent-Name": self.agent_name}
+        """Who is calling and in which scope, for the gateway's records."""
+        agent = {} if self.agent_name is None else {"X-AILink-Agent-Name": self.agent_name}
+        return {**agent, **self.scope_headers}
 
     @property
     def headers(self) -> dict[str, str]:

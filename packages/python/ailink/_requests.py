@@ -13,6 +13,7 @@ import httpx2
 
 ABSOLUTE_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 PUBLIC_ID_LENGTH = 12
+IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
 class RequestOptions(TypedDict, total=False):
@@ -25,6 +26,16 @@ class RequestOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     content: str | bytes | Iterable[bytes] | AsyncIterable[bytes]
     timeout: float | httpx2.Timeout | None
+
+
+class CallOptions(RequestOptions, total=False):
+    """What a call through the gateway may carry beside: ``idempotency_key`` names the operation, so that it happens
+    once however often it is sent; ``wait_for_approval`` waits for a human's decision where one is needed, for up to
+    ``approval_timeout`` seconds (300)."""
+
+    idempotency_key: str
+    wait_for_approval: bool
+    approval_timeout: float
 
 
 def url_for(gateway_url: str, path: str, params: Mapping[str, Any] | None = None) -> httpx2.URL:

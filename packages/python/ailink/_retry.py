@@ -1,7 +1,7 @@
 """Whether a call is sent again, and after how long: pure decisions, no waiting and no sending.
 
-A call that may have had an effect is never sent twice: only GET and HEAD are repeated, and any method when the
-connection was never made.
+A call that may have had an effect is never sent twice: only what is repeatable is repeated, and anything when the
+connection was never made. GET and HEAD are, and whatever carries an idempotency key.
 """
 
 import math
@@ -21,13 +21,15 @@ NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout)
 PASSING_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
 
 
-def seconds_before_retry(method: str, attempt: int, outcome: httpx2.Response | httpx2.RequestError) -> float | None:
+def seconds_before_retry(
+    repeatable: bool, attempt: int, outcome: httpx2.Response | httpx2.RequestError
+) -> float | None:
     """How long to wait before sending the same again; None if ``outcome`` is final.
 
     Exponential backoff with full jitter, never shorter than the answer's ``Retry-After``; its ``x-should-retry``
     has the last word. ``attempt`` counts from 0.
     """
-    if not _may_repeat(method, outcome):
+    if not _may_repeat(repeatable, outcome):
         return None
     backoff = random.uniform(0, FIRST_BACKOFF * 2 ** min(attempt, MOST_DOUBLINGS))  # noqa: S311 - no secret
     asked = retry_after(outcome.headers) if isinstance(outcome, httpx2.Response) else None
@@ -46,10 +48,10 @@ def retry_after(headers: httpx2.Headers) -> float | None:
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _may_repeat(method: str, outcome: httpx2.Response | httpx2.RequestError) -> bool:
+def _may_repeat(repeatable: bool, outcome: httpx2.Response | httpx2.RequestError) -> bool:
     if isinstance(outcome, NOTHING_SENT):
         return True
-    if method not in SAFE_METHODS:
+    if not repeatable:
         return False
     if isinstance(outcome, httpx2.RequestError):
         return isinstance(outcome, PASSING_ERRORS)
@@ -58,7 +60,9 @@ def _may_repeat(method: str, outcome: httpx2.Response | httpx2.RequestError) -> 
             return outcome.is_error
         case "false":
             return False
-    return outcome.status_code in PASSING_STATUSES
+    # 409 with a time to come back: the same call, sent before, is still under way, and its answer is to come.
+    under_way = outcome.status_code == 409 and "Retry-After" in outcome.headers
+    return outcome.status_code in PASSING_STATUSES or under_way
 
 
 def _seconds_until(date: str) -> float:

@@ -102,6 +102,53 @@ class Policy(Model):
     retry: dict[str, Any] | None = None
 
 
+class Service(Model):
+    """An API that is called by name. ``service_type`` is "generic" or "llm"."""
+
+    id: str
+    name: str
+    base_url: str
+    description: str = ""
+    service_type: str = "generic"
+    credential_id: str | None = None
+    is_active: bool = True
+    created_at: datetime | None = None
+
+
+class Spend(Model):
+    """What was spent in the current day, month and ever, and what may be, in US dollars; None is no limit."""
+
+    daily_limit_usd: float | None = None
+    monthly_limit_usd: float | None = None
+    lifetime_limit_usd: float | None = None
+    current_daily_usd: float = 0
+    current_monthly_usd: float = 0
+    current_lifetime_usd: float = 0
+
+
+class Price(Model):
+    """What a model costs, in US dollars per million tokens."""
+
+    id: str
+    provider: str
+    model: str
+
+
+class Session(Model):
+    """Calls made in one session."""
+
+    id: str
+
+
+class AdminKey(Model):
+    """A key that manages the gateway, as far as its ``scopes`` go. ``secret`` is there once, when it is created."""
+
+    id: str
+    name: str
+    scopes: list[str] = []
+    secret: str | None = None
+
+
 class AuditLog(Model):
     """One call, as it was recorded. ``upstream_status`` is None when nothing was sent upstream; ``cost_usd`` is
     in US dollars, ``response_latency_ms`` in milliseconds."""

@@ -10,7 +10,7 @@ from hashlib import sha256
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.ports import Claim, Claims
 from ailink_gateway.stages import Proceed
-from ailink_provider.errors import Failure
+from ailink_provider.errors import IN_FLIGHT, Failure
 
 HEADERS = (b"idempotency-key", b"x-ailink-idempotency-key")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -130,7 +130,7 @@ def _standing(claim: Claim) -> Reply:
             "idempotency_conflict",
             "A request with this idempotency key is under way: ask again in a moment for its answer.",
             param="Idempotency-Key",
-            reason="in_flight",
+            reason=IN_FLIGHT,
             retry_after=AGAIN_SECONDS,
         )
     if claim.state == "other":

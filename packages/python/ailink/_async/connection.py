@@ -5,14 +5,16 @@ Redirects are never followed, so the key reaches the gateway and nothing else.
 
 import itertools
 from asyncio import sleep
-from typing import Any, Unpack
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Self, Unpack
 
 import httpx2
 
 from ailink._configuration import Configuration
-from ailink._requests import RequestOptions, url_for
+from ailink._requests import IDEMPOTENCY_HEADER, RequestOptions, url_for
 from ailink._responses import connection_error, error_from, is_gateway_error
-from ailink._retry import seconds_before_retry
+from ailink._retry import SAFE_METHODS, seconds_before_retry
 
 HEALTH_TIMEOUT = 3.0  # seconds
 
@@ -39,9 +41,15 @@ class AsyncConnection:
             follow_redirects=False,
         )
 
+    def scoped(self, headers: Mapping[str, str]) -> Self:
+        """The same way to the gateway, over the same connections, with these headers in every call."""
+        scoped = copy(self)
+        scoped.configuration = self.configuration.with_scope(headers)
+        return scoped
+
     async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
-        """Sends a call for the API behind the gateway. Returns whatever that API answers; the gateway's own
-        refusals and failures raise."""
+        """Sends a call for the API behind the gateway. Returns whatever that API answers, and what the gateway says of
+        an approval; its own refusals and failures raise."""
         response = await self._send(method, path, options)
         if is_gateway_error(response):
             raise error_from(response)
@@ -66,9 +74,12 @@ class AsyncConnection:
     async def _send(self, method: str, path: str, options: RequestOptions) -> httpx2.Response:
         """Sends one call, again where that is safe. Raises ``APIConnectionError`` when no answer came."""
         request = self._build(method, path, options)
+        repeatable = request.method in SAFE_METHODS or (
+            IDEMPOTENCY_HEADER in request.headers and isinstance(options.get("content", b""), str | bytes)
+        )
         for attempt in itertools.count():
             outcome = await self._attempt(request)
-            wait = seconds_before_retry(request.method, attempt, outcome)
+            wait = seconds_before_retry(repeatable, attempt, outcome)
             if wait is None or attempt >= self.configuration.retries:
                 break
             await sleep(wait)

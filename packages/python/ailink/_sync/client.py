@@ -4,19 +4,43 @@
 What a client may do is decided by its key, at the gateway. A client never prints its key.
 """
 
+import uuid
+import warnings
+from copy import copy
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import httpx2
 
+from ailink._approvals import ApprovalResult, finish_sync, pending_id, refused, returned
 from ailink._sync.connection import Connection
-from ailink._sync.resources import Audit, Credentials, Projects, Tokens
+from ailink._sync.resources import (
+    AdminKeys,
+    Approvals,
+    Audit,
+    Config,
+    Credentials,
+    Policies,
+    Prices,
+    Projects,
+    Services,
+    Sessions,
+    Tokens,
+)
+from ailink._sync.scope import Scope
 from ailink._configuration import Configuration
-from ailink._requests import RequestOptions
+from ailink._requests import IDEMPOTENCY_HEADER, CallOptions, RequestOptions
+from ailink._retry import SAFE_METHODS
+from ailink.exceptions import AIlinkError, ApprovalTimeoutError
 
 if TYPE_CHECKING:
     from anthropic import Anthropic
     from openai import OpenAI
+
+F = TypeVar("F")
+
+APPROVAL_TIMEOUT = 300.0  # seconds
 
 
 class AIlinkClient:
@@ -27,8 +51,9 @@ class AIlinkClient:
         gateway_url: where the gateway is; else ``AILINK_GATEWAY_URL``, else ``http://127.0.0.1:8080``.
         agent_name: how this agent is called in the audit log.
         timeout: seconds to wait for each of connecting, sending and every part of the answer.
-        retries: attempts after the first, made only where repeating is safe: GET and HEAD on passing failures,
-            any method when the gateway could not be connected to.
+        retries: attempts after the first, made only where repeating is safe: on passing failures GET, HEAD and what
+            carries an idempotency key (a call that is given none gets one of its own); anything when the gateway could
+            not be connected to.
         verify_ssl: False accepts any TLS certificate; for tests only.
 
     Close a client with ``close``, or use it as a context manager. Raises ``ValueError`` for arguments that cannot
@@ -43,11 +68,22 @@ class AIlinkClient:
             api_key=api_key, gateway_url=gateway_url, agent_name=agent_name, timeout=timeout, retries=retries,
             verify_ssl=verify_ssl,
         )
-        self._connection = Connection(self._configuration)
-        self.projects = Projects(self._connection)
-        self.credentials = Credentials(self._connection)
-        self.tokens = Tokens(self._connection)
-        self.audit = Audit(self._connection)
+        self._use(Connection(self._configuration))
+
+    def _use(self, connection: Connection) -> None:
+        self._connection = connection
+        self._configuration = connection.configuration
+        self.projects = Projects(connection)
+        self.credentials = Credentials(connection)
+        self.tokens = Tokens(connection)
+        self.policies = Policies(connection)
+        self.approvals = Approvals(connection)
+        self.services = Services(connection)
+        self.audit = Audit(connection)
+        self.sessions = Sessions(connection)
+        self.config = Config(connection)
+        self.prices = Prices(connection)
+        self.admin_keys = AdminKeys(connection)
 
     @classmethod
     def admin(
@@ -115,32 +151,130 @@ class AIlinkClient:
         """Whether the gateway answers, asked once and for three seconds at most. Never raises."""
         return self._connection.is_healthy()
 
-    def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
+    def trace(self, session_id: str | None = None, parent_span_id: str | None = None) -> "Scope[Self]":
+        """A block whose client tags every call with one session, to be found together in the audit log.
+
+        ``session_id`` is made up if there is none; ``parent_span_id`` names the step that this work belongs to.
+        """
+        headers = {"X-Session-ID": session_id or f"session-{uuid.uuid4()}"}
+        if parent_span_id is not None:
+            headers["X-Parent-Span-ID"] = parent_span_id
+        return Scope(self._scoped(headers)._entered)
+
+    def with_upstream_key(
+        self, key: str, *, header: str = "Bearer", allow_override: bool = False
+    ) -> "Scope[Self]":
+        """A block whose client brings the upstream's own key with every call; the gateway never stores it.
+
+        ``header`` is the scheme before the key, "" for none. The token must have no credential of its own, which is
+        asked when the block begins: an ``AIlinkError`` says so. ``allow_override`` permits one, if the token does.
+        """
+        headers = {"X-Real-Authorization": f"{header} {key}" if header else key}
+        if allow_override:
+            headers["X-AILink-Allow-Override"] = "true"
+        scoped = self._scoped(headers)
+        return Scope(scoped._entered if allow_override else scoped._entered_with_key)
+
+    def with_fallback(self, fallback: F) -> "Scope[OpenAI | F]":
+        """A block whose value is ``openai()`` if the gateway is healthy, else ``fallback``, with a ``UserWarning``:
+        what is sent by ``fallback`` passes no policy, no limit and no record."""
+        return Scope(partial(self._healthy_or, fallback))
+
+    def wait_for_approval(
+        self, request_id: str, timeout: float = APPROVAL_TIMEOUT  # noqa: ASYNC109 - it ends in an error of ours
+    ) -> ApprovalResult:
+        """Waits until a human has decided and, if the call was let through, until it is answered.
+
+        ``request_id`` is that of the 202 (``apr_...``); it may be waited for again after any interruption. Raises
+        ``ApprovalTimeoutError`` when ``timeout`` seconds have passed or the approval has expired.
+        """
+        return finish_sync(partial(self.approvals.wait, request_id, timeout))
+
+    def request(
+        self, method: str, path: str, *, idempotency_key: str | None = None, wait_for_approval: bool = False,
+        approval_timeout: float = APPROVAL_TIMEOUT, **options: Unpack[RequestOptions],
+    ) -> httpx2.Response:
         """Calls the API behind the gateway, as the token may.
 
         Returns what that API answers, its own 4xx and 5xx included, and 202 when a human must approve first.
         The gateway's own refusals and failures raise an ``AIlinkError``. ``path`` starts at the gateway's root
         (``/v1/customers``); the options are httpx2's ``json``, ``data``, ``params``, ``headers``, ``content``
-        and ``timeout``.
+        and ``timeout``, and these: ``idempotency_key`` names the operation, so that it happens once however often it is
+        sent; with ``wait_for_approval`` a 202 is waited for, up to ``approval_timeout`` seconds (300), and the final
+        answer returned: the API's own, or 403 when the human said no, or 408 when nobody said anything.
         """
-        return self._connection.request(method, path, **options)
+        if method.upper() not in SAFE_METHODS and (idempotency_key is not None or self._configuration.retries):
+            key = idempotency_key or str(uuid.uuid4())
+            options["headers"] = {IDEMPOTENCY_HEADER: key, **(options.get("headers") or {})}
+        if not wait_for_approval:
+            return self._connection.request(method, path, **options)
+        options.setdefault("timeout", approval_timeout + self._configuration.timeout)
+        try:
+            response = self._connection.request(method, path, **options)
+        except AIlinkError as error:
+            if (decided := returned(error)) is None:
+                raise
+            return decided
+        approval_id = pending_id(response)
+        return response if approval_id is None else self._final(approval_id, approval_timeout, response.request)
 
-    def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
+    def _final(self, approval_id: str, patience: float, request: httpx2.Request) -> httpx2.Response:
+        """The answer of a call that waits for a human, as if it had been the first one."""
+        try:
+            result = self.approvals.wait(approval_id, patience)
+        except ApprovalTimeoutError as error:
+            return refused("approval_timeout", 408, error.message, request)
+        if not result.approved:
+            return refused("approval_rejected", 403, result.reason or "the request was rejected", request)
+        if result.response is None:
+            raise AIlinkError(
+                f"the approved call {approval_id} was sent, but what came of it is not known: look for its effect",
+                code="outcome_unknown",
+            )
+        result.response.request = request
+        return result.response
+
+    def _entered(self) -> Self:
+        return self
+
+    def _entered_with_key(self) -> Self:
+        if (self.tokens.own()).credential_id is not None:
+            raise AIlinkError(
+                "this token has a credential of its own: use one without (passthrough), or pass allow_override=True"
+            )
+        return self
+
+    def _healthy_or(self, fallback: F) -> "OpenAI | F":
+        if self.is_healthy():
+            return self.openai()
+        warnings.warn(
+            f"The AIlink gateway at {self._configuration.gateway_url} cannot be reached: calls go directly to the "
+            "provider, with no policy, limit or record",
+            UserWarning, stacklevel=3,
+        )
+        return fallback
+
+    def _scoped(self, headers: dict[str, str]) -> Self:
+        scoped = copy(self)
+        scoped._use(self._connection.scoped(headers))
+        return scoped
+
+    def get(self, path: str, **options: Unpack[CallOptions]) -> httpx2.Response:
         """GET ``path``: see ``request``."""
         return self.request("GET", path, **options)
 
-    def post(self, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
+    def post(self, path: str, **options: Unpack[CallOptions]) -> httpx2.Response:
         """POST to ``path``: see ``request``."""
         return self.request("POST", path, **options)
 
-    def put(self, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
+    def put(self, path: str, **options: Unpack[CallOptions]) -> httpx2.Response:
         """PUT to ``path``: see ``request``."""
         return self.request("PUT", path, **options)
 
-    def patch(self, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
+    def patch(self, path: str, **options: Unpack[CallOptions]) -> httpx2.Response:
         """PATCH ``path``: see ``request``."""
         return self.request("PATCH", path, **options)
 
-    def delete(self, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
+    def delete(self, path: str, **options: Unpack[CallOptions]) -> httpx2.Response:
         """DELETE ``path``: see ``request``."""
         return self.request("DELETE", path, **options)
