@@ -98,7 +98,7 @@ def clean_environment(settings: dict[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not re.search(r"AILINK|_API_KEY|_BASE_URL|PROXY", name, re.IGNORECASE)
+        if not re.search(r"AILINK|_API_KEY|_BASE_URL|PROXY|^AWS_|^AZURE_|^GOOGLE_", name, re.IGNORECASE)
     }
     return {**kept, **settings}
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import httpx2
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ailink_provider import auth as auth_module
 from ailink_provider.auth import (
     APIKeyAuth,
     Auth,
@@ -30,6 +30,7 @@ from ailink_provider.auth import (
     Signed,
 )
 from ailink_provider.errors import Failure
+from ailink_provider.transport import Request, Response
 
 URL = "https://api.example.test/v1/things?page=1"
 SIGV4 = json.loads((Path(__file__).parent / "golden/sigv4.json").read_text("utf-8"))
@@ -244,42 +245,59 @@ async def test_a_failure_is_shared_and_not_kept(tokens: Any, account: Any) -> No
     await tokens.arrived.wait()
     tokens.gate.set()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert {answer.code for answer in answers} == {"upstream_failed"}
+    assert {answer.code for answer in answers} == {"upstream_auth"}
     assert len(tokens.asked) == 1
     assert (await signed(auth)).headers == {"authorization": "Bearer ya29.first"}
 
 
-@pytest.mark.parametrize(("status", "body", "code", "said"), [
-    (400, b'{"error":"invalid_grant","error_description":"Invalid JWT: eyJhbG"}', "upstream_auth", "(invalid_grant)"),
-    (401, b'{"error":{"message":"secret"}}', "upstream_auth", "the service account: check"),
-    (403, b'{"error":"<script>"}', "upstream_auth", "the service account: check"),
-    (429, b"{}", "upstream_failed", "429"),
-    (500, b"[]", "upstream_failed", "500"),
-    (302, b"", "upstream_failed", "302"),
-    (200, b'{"access_token":""}', "upstream_failed", "200"),
-    (200, b'{"access_token":7}', "upstream_failed", "200"),
-    (200, b'{"access_token":"a\\r\\nb"}', "upstream_failed", "200"),
-    (200, b"[" * 2000, "upstream_failed", "200"),
-    (0, b"", "upstream_failed", "could not be reached"),
+@pytest.mark.parametrize(("status", "body", "said"), [
+    (400, b'{"error":"invalid_grant","error_description":"Invalid JWT: eyJhbG"}', "(invalid_grant)"),
+    (401, b'{"error":{"message":"secret"}}', "the service account: check"),
+    (403, b'{"error":"<script>"}', "the service account: check"),
+    (429, b"{}", "429"),
+    (500, b"[]", "500"),
+    (302, b"", "302"),
+    (200, b'{"access_token":""}', "200"),
+    (200, b'{"access_token":7}', "200"),
+    (200, b'{"access_token":"a\\r\\nb"}', "200"),
+    (200, b"[" * 2000, "200"),
+    (0, b"", "could not be reached"),
 ])
-async def test_no_token_is_a_failure(
-    tokens: Any, account: Any, status: int, body: bytes, code: str, said: str
-) -> None:
+async def test_no_token_is_a_failure(tokens: Any, account: Any, status: int, body: bytes, said: str) -> None:
     tokens.answers = [(status, body)]
     with pytest.raises(Failure) as caught:
         await signed(account())
-    assert (caught.value.code, said in caught.value.message) == (code, True)
+    assert (caught.value.code, said in caught.value.message) == ("upstream_auth", True)
     assert not any(word in caught.value.message for word in ("eyJ", "secret", "script", "127.0.0.1"))
 
 
-async def test_a_token_server_that_does_not_answer(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def wait(*_: Any, **__: Any) -> None:
-        raise httpx2.ReadTimeout("slow")
-
-    monkeypatch.setattr(httpx2.AsyncClient, "post", wait)
-    with pytest.raises(Failure) as caught:
+async def test_a_token_server_that_does_not_answer(
+    tokens: Any, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth_module, "_TOKEN_SECONDS", 0.05)
+    tokens.gate.clear()
+    with pytest.raises(Failure, match="did not answer in time") as caught:
         await signed(account())
-    assert caught.value.code == "upstream_timeout"
+    assert caught.value.code == "upstream_auth"
+    tokens.gate.set()
+
+
+async def test_a_token_is_asked_for_over_what_carries_the_calls(key: rsa.RSAPrivateKey) -> None:
+    class Carrier:
+        sent: list[Request] = []
+
+        async def send(self, request: Request, deadline: float | None = None) -> Response:
+            self.sent.append(request)
+            return Response(200, [], b'{"access_token":"ya29.carried","expires_in":3600}')
+
+    info = {"client_email": "a@b.test", "private_key": pem(key), "token_uri": "https://oauth2.googleapis.com/token"}
+    carrier = Carrier()
+    auth = GoogleServiceAccountAuth(info, sender=carrier)
+    added = await signed(auth)
+    assert (added.headers, added.secrets) == ({"authorization": "Bearer ya29.carried"}, ("ya29.carried",))
+    assert [(str(request.url), request.target) for request in carrier.sent] == [
+        ("https://oauth2.googleapis.com", b"/token")]
+    assert (await signed(auth)).headers == added.headers and len(carrier.sent) == 1
 
 
 @pytest.mark.parametrize("lifetime", [b"0", b"-5", b'"3600"', b"null", b"true", b"1.5"])
@@ -312,19 +330,17 @@ def test_a_token_is_asked_of_google_alone(key: rsa.RSAPrivateKey) -> None:
             GoogleServiceAccountAuth({**info, "token_uri": place})
 
 
-@pytest.mark.parametrize("package", ["cryptography", "httpx2"])
-async def test_a_missing_package_is_named(account: Any, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    ready = account() if package == "httpx2" else None
+async def test_a_missing_package_is_named(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     really = builtins.__import__
 
     def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.split(".")[0] == package:
+        if name.split(".")[0] == "cryptography":
             raise ImportError(name)
         return really(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(Failure, match=f"needs the package '{package}'") as caught:
-        await signed(ready or account())
+    with pytest.raises(Failure, match="needs the package 'cryptography'") as caught:
+        account()
     assert caught.value.code == "credential_missing"
 
 

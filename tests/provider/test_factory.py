@@ -107,8 +107,8 @@ async def test_a_factory_may_take_its_time_and_the_place_of_a_built_in_one() -> 
 
 async def test_every_built_in_provider_has_a_factory() -> None:
     assert set(factories()) == {*providers(), "custom"}
-    for name, row in providers().items():
-        made = await create(ProviderConfig("x", name, api_key="k", endpoint=row.base_url or "http://localhost:1"))
+    for name in set(providers()) - {"vertex"}:  # whose key is a file
+        made = await create(ProviderConfig("x", name, api_key="k", endpoint="http://localhost:1"))
         assert (made.name, made.type) == ("x", name)
 
 

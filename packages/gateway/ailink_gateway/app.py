@@ -16,14 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway import dev, routes, tokens
 from ailink_gateway.backends.claims import StoreClaims
-from ailink_gateway.backends.directory import StoreDirectory, upstream
+from ailink_gateway.backends.directory import StoreDirectory, reach
+from ailink_gateway.backends.discovery import Discovery
 from ailink_gateway.backends.spool import Row, Spool
 from ailink_gateway.configured import open_configured
 from ailink_gateway.control import Broadcaster, create_control, owned, unlock
 from ailink_gateway.control.errors import answer
 from ailink_gateway.control.tokens import TokenInput, new_token
 from ailink_gateway.exchange import Exchange, Receive, Send
-from ailink_gateway.grant import Key, Snapshot, Upstream
+from ailink_gateway.grant import Snapshot, Upstream
 from ailink_gateway.pipeline import compose
 from ailink_gateway.settings import Settings
 from ailink_gateway.stages.attempt import Attempt
@@ -42,7 +43,7 @@ from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault
 from ailink_provider import prices
 from ailink_provider.builtin import dialects, providers
 from ailink_provider.errors import Failure
-from ailink_provider.providers import Provider
+from ailink_provider.providers import Given, Provider
 from ailink_provider.providers.simulated import Simulator
 from ailink_provider.transport import Guard, Origin, Sender, Transport
 
@@ -71,15 +72,21 @@ class Gateway:
         self.transport = Transport(guard=Guard(settings.allow_upstreams))
         anonymous = DEFAULT if settings.mode == "dev" else None
         directory = StoreDirectory(
-            self.store, self.vault, self.transport, base_urls(settings), anonymous_project=anonymous
+            self.store,
+            self.vault,
+            self.transport,
+            base_urls(settings),
+            settings={name: setting.settings for name, setting in settings.providers.items()},
+            anonymous_project=anonymous,
         )
-        reach = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
+        shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
+        self._discovery = Discovery(shared)
         self._pipeline = compose(
             (
                 Record(self.spool),
                 Authenticate(directory),
                 Replay(StoreClaims(self.store, self.vault)),
-                Choose(Resolver(reach)),
+                Choose(Resolver(shared)),
                 Attempt(),
                 Dispatch(self.spool),
             )
@@ -90,13 +97,14 @@ class Gateway:
             vault=self.vault,
             admin_key=settings.admin_key,
             broadcaster=self.broadcaster,
-            known_providers=tuple(reach.providers),
+            known_providers=tuple(shared.providers),
         )
         self._is_control = owned(self.control)
         self._running = [
             asyncio.create_task(self.spool.run(self._insert, time)),
             asyncio.create_task(asyncio.to_thread(prices.warm)),
         ]
+        self._discovery.start()
         # What lives as long as the process need not be looked at again by the garbage collector.
         gc.collect()
         gc.freeze()
@@ -108,6 +116,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Ship what is recorded and close everything."""
+        await self._discovery.stop()
         self.spool.stop()
         await asyncio.gather(*self._running)
         self.spool.release()
@@ -184,9 +193,15 @@ def development_token(store: Store, vault: Vault, kept: str | None) -> str:
 
 
 def base_urls(settings: Settings) -> dict[str, str]:
-    """Return where each provider that can be reached is reached: the environment's URL, else the vendor's own."""
-    urls = {name: setting.base_url or providers()[name].base_url for name, setting in settings.providers.items()}
-    return {name: url for name, url in urls.items() if url}
+    """Return where each provider that can be reached is reached: the environment's URL, else the vendor's own, which is
+    "" where it depends on settings.
+    """
+    urls: dict[str, str] = {}
+    for name, setting in settings.providers.items():
+        row = providers()[name]
+        if url := setting.base_url or row.base_url:
+            urls[name] = url if setting.base_url or row.opener is None else ""
+    return urls
 
 
 def snapshot(settings: Settings, sender: Sender, configured: Mapping[str, Upstream]) -> Snapshot:
@@ -198,11 +213,7 @@ def snapshot(settings: Settings, sender: Sender, configured: Mapping[str, Upstre
         provider, setting = providers()[name], settings.providers[name]
         if not setting.key and provider.needs_key:
             continue
-        key = None
-        if setting.key:
-            header, prefix = dialects()[provider.dialect].credential_header
-            key = Key(setting.key.encode(), header.encode(), (prefix + setting.key).encode())
-        environment[name] = upstream(provider, url, sender, key)
+        environment[name] = reach(provider, Given(setting.key or "", url, setting.settings, sender))
     simulated = None
     if settings.mode == "dev":
         simulated = Upstream(

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from ailink_gateway.backends.directory import upstream
-from ailink_gateway.grant import Key, Upstream
+from ailink_gateway.backends.directory import at, upstream
+from ailink_gateway.grant import Upstream
 from ailink_provider.adapter import ProviderSender
-from ailink_provider.builtin import dialects, providers
+from ailink_provider.builtin import open_access, providers
 from ailink_provider.factory import CUSTOM, ProviderConfig, create
-from ailink_provider.providers import Provider
-from ailink_provider.transport import Sender
+from ailink_provider.providers import Given, Provider
+from ailink_provider.transport import Sender, Timeouts
 
 # What stands for the address of a provider in code. It is never resolved: its sender opens no socket.
 IN_PROCESS = "http://in-process/v1"
@@ -35,23 +35,22 @@ def _direct(config: ProviderConfig, sender: Sender) -> Upstream | None:
     if row is None:
         return None
     own = row.name == config.name
+    settings = {name: value for name, value in config.settings.items() if isinstance(value, str)}
+    access = open_access(row, Given(config.api_key, config.endpoint, settings, sender))
     provider = structs.replace(
         row,
         name=config.name,
-        base_url=config.endpoint or row.base_url,
+        base_url=access.base_url,
         families=row.families if own else (),
         hosts=(),
         default_model=config.model or row.default_model,
     )
-    key = None
-    if config.api_key:
-        header, prefix = dialects()[row.dialect].credential_header
-        key = Key(config.api_key.encode(), header.encode(), (prefix + config.api_key).encode())
-    return upstream(provider, provider.base_url, sender, key)
+    return at(provider, access, sender, config.api_key.encode())
 
 
 async def _in_process(config: ProviderConfig, sender: Sender) -> Upstream:
     made = await create(replace(config, http_client=sender))
     provider = Provider(name=config.name, needs_key=False, default_model=config.model or None)
-    found = upstream(provider, IN_PROCESS, ProviderSender(made), None)
+    patience = config.timeout if config.timeout is not None else Timeouts().first_byte
+    found = upstream(provider, IN_PROCESS, ProviderSender(made, patience), None)
     return structs.replace(found, label=f"{config.type}:{config.name}")

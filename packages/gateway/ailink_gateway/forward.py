@@ -2,7 +2,7 @@
 back.
 
 To a model an allow-list goes out; to any other API everything but what names, authenticates or frames this hop. Exactly
-one credential leaves, and it is put in last.
+one credential leaves, and it is put in last: the same for every call, or signed for this one.
 """
 
 import hmac
@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from ailink_gateway.exchange import Exchange, Headers
 from ailink_gateway.grant import Key, Upstream
 from ailink_gateway.mask import masked
+from ailink_provider.builtin import credential_header
 from ailink_provider.errors import Failure
-from ailink_provider.transport import Response
+from ailink_provider.transport import Request, Response
 
 USER_AGENT = b"ailink/0.1"
 REAL_AUTHORIZATION = b"x-real-authorization"
@@ -67,6 +68,9 @@ _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 def model_target(upstream: Upstream, path: str) -> tuple[bytes, bytes]:
     """Return path and query of a model's route below its upstream."""
     path, _, query = path.partition("?")
+    beginning, place = upstream.moved
+    if beginning and path.startswith(beginning):
+        path = place + path.removeprefix(beginning)
     return (upstream.models + path).encode(), query.encode()
 
 
@@ -176,8 +180,29 @@ def caller_key(exchange: Exchange, upstream: Upstream) -> Key | None:
     secret = value[7:].strip() if value[:7].lower() == b"bearer " else value
     if upstream.provider is None or upstream.generic:
         return Key(secret, b"authorization", value)
-    name, prefix = upstream.dialect.credential_header
+    name, prefix = credential_header(upstream.provider)
     return Key(secret, name.encode(), prefix.encode() + secret)
+
+
+async def sign(request: Request, upstream: Upstream, key: Key | None) -> Sequence[bytes]:
+    """Sign a request that is complete but for that, where its upstream wants each call signed; return the spellings of
+    the secrets that went into it, whichever way. Raises ``Failure`` (``upstream_auth``, ``credential_missing``).
+    """
+    if key is not None:
+        return key.spellings
+    if upstream.auth is None:
+        return ()
+    body = request.body
+    assert body is None or isinstance(body, bytes)  # what is signed is what is sent
+    url = str(request.url) + request.target.decode("latin-1")
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+    signed = await upstream.auth.apply(request.method, url, headers, body or b"")
+    added = [(name.encode(), value.encode()) for name, value in signed.headers.items()]
+    replaced = {_folded(name) for name, _ in added}
+    request.headers = [header for header in request.headers if _folded(header[0].lower()) not in replaced] + added
+    if signed.query:
+        request.target = signed.onto(url).removeprefix(str(request.url)).encode()
+    return [secret.encode() for secret in signed.secrets]
 
 
 def _span(exchange: Exchange) -> bytes | None:

@@ -9,6 +9,7 @@ from urllib.parse import quote_from_bytes
 
 from msgspec import Struct, field
 
+from ailink_provider.auth import Auth
 from ailink_provider.builtin import providers
 from ailink_provider.catalog import Facts
 from ailink_provider.dialects import Dialect
@@ -35,12 +36,13 @@ class Key(Struct, frozen=True):
 
 
 class Upstream(Struct, frozen=True):
-    """Where calls go and with which key.
+    """Where calls go and with which key, or signed by whom.
 
     ``provider`` is None for a host of no known vendor. ``base`` is the path below which an API's paths lie, ``models``
     the one below which models are asked, both without a final slash. ``key`` is None where the upstream wants none or
-    the caller brings one. ``label`` is the URL that may be shown. ``generic`` says that it is a plain API that owns its
-    paths. ``relays`` are the wire formats that it understands beside its ``dialect``.
+    the caller brings one, or where ``auth`` signs each call by itself. ``moved`` is how the dialect's paths begin and
+    what stands in the place of that here. ``label`` is the URL that may be shown. ``generic`` says that it is a plain
+    API that owns its paths. ``relays`` are the wire formats that it understands beside its ``dialect``.
     """
 
     provider: Provider | None
@@ -51,6 +53,8 @@ class Upstream(Struct, frozen=True):
     label: str
     sender: Sender
     key: Key | None = None
+    auth: Auth | None = None
+    moved: tuple[str, str] = ("", "")
     generic: bool = False
     relays: tuple[Dialect, ...] = ()
 
@@ -109,7 +113,8 @@ class Grant(Struct, frozen=True):
 
 class Snapshot(Struct, frozen=True):
     """What every token may reach: the known providers, upstreams with a key from the environment, aliases, and in
-    ``dev`` the simulator.
+    ``dev`` the simulator. ``discovered`` are the models that providers said they have, by the provider's name; it alone
+    changes, as they are asked again.
     """
 
     providers: Mapping[str, Provider] = field(default_factory=providers)
@@ -117,3 +122,4 @@ class Snapshot(Struct, frozen=True):
     simulated: Upstream | None = None
     aliases: Mapping[str, str] = {}
     default_model: str | None = None
+    discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -44,10 +44,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProviderSetting(Struct, frozen=True):
-    """What the environment says of one provider."""
+    """What the environment says of one provider. ``settings`` are those that its row names."""
 
     key: str | None
     base_url: str | None
+    settings: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"ProviderSetting(key={'set' if self.key else None}, base_url={self.base_url!r})"
@@ -102,8 +103,9 @@ def load(
         trusted_proxies=read.list("AILINK_TRUSTED_PROXIES"),
         providers={
             provider.name: ProviderSetting(
-                read.secret(provider.key_variable) if provider.key_variable else None,
+                provider.key_of(read.secret, read.file) or None,
                 read.text(provider.base_url_variable),
+                provider.settings_of(read.text),
             )
             for provider in providers().values()
         },
@@ -147,10 +149,15 @@ class _Environment:
             return self.text(name)
         if self.text(name):
             raise SettingsError(f"Both {name} and {name}_FILE are set: keep one.")
+        return self.file(f"{name}_FILE")
+
+    def file(self, name: str) -> str | None:
+        """What stands in the file that the variable ``name`` points to."""
+        path = self.text(name)
         try:
-            return Path(file).read_text(encoding="utf-8").strip() or None
+            return (Path(path).read_text(encoding="utf-8").strip() or None) if path else None
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}_FILE cannot be read: {type(error).__name__} at {file}.") from None
+            raise SettingsError(f"{name} cannot be read: {type(error).__name__} at {path}.") from None
 
 
 def _beside() -> Path | None:

@@ -67,7 +67,7 @@ class Resolver:
     def _unknown(self, model: str, grant: Grant) -> Failure:
         provider = prefixed(model, self._snapshot.providers) or family(model, self._snapshot.providers)
         if provider is not None and not grant.passthrough:
-            variable = f" or set {provider.key_variable}" if provider.key_variable else ""
+            variable = f" or set {provider.key_source}" if provider.key_source else ""
             return Failure(
                 "credential_missing",
                 f"There is no key for {provider.name}, which serves {model[:128]!r}: "
@@ -173,8 +173,9 @@ def reachable(grant: Grant, snapshot: Snapshot) -> list[str]:
 
 
 def _listed(name: str, snapshot: Snapshot) -> tuple[str, ...]:
-    """The models that are known of a provider; of one from the config file its default model."""
+    """The models that are known of a provider: by the catalog, by itself, and from the config file its default one."""
     known = tuple(model for row in rows() if row.provider == name for model in row.list)
+    known += snapshot.discovered.get(name, ())
     default = snapshot.providers[name].default_model
     return known if default is None or default in known else (*known, default)
 

@@ -33,11 +33,12 @@ _STREAM = (b"content-type", b"text/event-stream")
 class ProviderSender:
     """Answers requests (``transport.Sender``) by asking ``provider``.
 
-    The target must end in /chat/completions or /completions; headers, and so any key, count for nothing.
+    The target must end in /chat/completions or /completions; headers, and so any key, count for nothing. ``patience``
+    is how many seconds a whole answer, or the first event of a stream, and each silence within a stream may take.
     """
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+    def __init__(self, provider: Provider, patience: float | None = None) -> None:
+        self._provider, self._patience = provider, patience
         self._what = f"The provider {provider.name}"
         self._leaving: set[asyncio.Task[None]] = set()  # a task is only kept alive by who refers to it
 
@@ -48,11 +49,12 @@ class ProviderSender:
         try:
             operation = _operation(request)
             chat = operation.read_request(_decode(await _body(request)))
-            async with asyncio.timeout_at(deadline):
+            until, limit = _until(deadline, self._patience, "first_byte")
+            async with asyncio.timeout_at(until):
                 with contained(self._what):
                     return await (self._stream if chat.stream else self._complete)(operation, chat, deadline)
         except TimeoutError:
-            return _refusal(late(self._provider.name, "total"))
+            return _refusal(late(self._provider.name, limit, self._patience or 0.0))
         except Failure as failure:
             return _refusal(failure)
 
@@ -66,7 +68,7 @@ class ProviderSender:
         first = await anext(events)
         pieces = self._write(operation.writer(chat), first, events)
         leave = partial(self._leave, pieces, events)
-        return Response(200, [_STREAM], _Answer(pieces, deadline, self._provider.name, leave))
+        return Response(200, [_STREAM], _Answer(pieces, deadline, self._patience, self._provider.name, leave))
 
     def _leave(self, *generators: AsyncGenerator[Any, None]) -> None:
         """Close generators, in a task: whoever closes an answer does not wait."""
@@ -96,9 +98,11 @@ class _Answer:
     """The body of a stream (``transport.Body``): pieces as the provider makes them, none ahead of the reader."""
 
     def __init__(
-        self, pieces: AsyncGenerator[bytes, None], deadline: float | None, name: str, leave: Callable[[], None],
+        self, pieces: AsyncGenerator[bytes, None], deadline: float | None, patience: float | None, name: str,
+        leave: Callable[[], None],
     ) -> None:
         self._pieces, self._deadline, self._name, self._leave = pieces, deadline, name, leave
+        self._patience = patience
         self._reading: asyncio.Timeout | None = None
         self._ended = self._closed = False
 
@@ -106,13 +110,14 @@ class _Answer:
         return self
 
     async def __anext__(self) -> bytes:
+        until, limit = _until(self._deadline, self._patience, "between_bytes")
         try:
             if not self._closed:
-                async with asyncio.timeout_at(self._deadline) as self._reading:
+                async with asyncio.timeout_at(until) as self._reading:
                     return await anext(self._pieces)
         except TimeoutError:
             if not self._closed:
-                raise late(self._name, "total") from None
+                raise late(self._name, limit, self._patience or 0.0) from None
         except StopAsyncIteration:
             self._ended = True
             raise
@@ -129,6 +134,14 @@ class _Answer:
             self._reading.reschedule(asyncio.get_running_loop().time())
         else:
             self._leave()
+
+
+def _until(deadline: float | None, patience: float | None, limit: str) -> tuple[float | None, str]:
+    """Return the moment by which the next step must be done, and the name of the limit that it is."""
+    if patience is None:
+        return deadline, "total"
+    end = asyncio.get_running_loop().time() + patience
+    return (end, limit) if deadline is None or end < deadline else (deadline, "total")
 
 
 def _operation(request: Request) -> Operation:

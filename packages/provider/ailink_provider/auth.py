@@ -1,8 +1,8 @@
 """How a request to an upstream is signed: what a credential adds to its headers and its query.
 
 Every kind has one method, ``apply``; none of them sends the request, keeps it or changes it. A credential's value is in
-the result and nowhere else: not in a ``repr``, a message or a log. Only a Google service account opens a connection, to
-its token endpoint.
+the result and nowhere else: not in a ``repr``, a message or a log. Only a Google service account asks anybody anything:
+its token endpoint, for a token.
 """
 
 import asyncio
@@ -18,19 +18,24 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from ailink_provider.errors import Failure
+from ailink_provider.transport import Guard, Origin, Request, Sender, Transport
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Signed:
     """What is to be added to a request. ``headers`` have lower-case names; each replaces one of its name. ``query`` are
-    parameters not yet encoded: ``onto`` adds them to a URL."""
+    parameters not yet encoded: ``onto`` adds them to a URL. ``secrets`` are what the answer must not show."""
 
-    __slots__ = ("headers", "query")
+    __slots__ = ("headers", "query", "secrets")
 
-    def __init__(self, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
         self.headers = dict(headers or {})
         self.query = dict(query or {})
+        self.secrets = tuple(secrets)
 
     def onto(self, url: str) -> str:
         """Return ``url`` with the parameters added, encoded as a later signature counts on."""
@@ -68,23 +73,44 @@ class NoAuth:
         return "NoAuth()"
 
 
-class _Fixed:
-    """The same addition to every request."""
+class Unusable:
+    """A credential that cannot be used: every request is refused with the reason, and nothing else is."""
+
+    __slots__ = ("_code", "_message")
+
+    def __init__(self, failure: Failure) -> None:
+        self._code, self._message = failure.code, failure.message
+
+    async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
+        """Raise the failure."""
+        raise Failure(self._code, self._message)
+
+    def __repr__(self) -> str:
+        return "Unusable()"
+
+
+class Fixed:
+    """The same addition to every request, whatever it is."""
 
     __slots__ = ("_signed",)
 
     def __init__(self, signed: Signed) -> None:
         self._signed = signed
 
+    @property
+    def signed(self) -> Signed:
+        """The addition, for who makes it once instead of asking for each request."""
+        return Signed(self._signed.headers, self._signed.query, self._signed.secrets)
+
     async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
         """Return the addition."""
-        return Signed(self._signed.headers, self._signed.query)
+        return self.signed
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join((*self._signed.headers, *self._signed.query))})"
 
 
-class APIKeyAuth(_Fixed):
+class APIKeyAuth(Fixed):
     """A key: as a bearer token, or bare in the header or the query parameter that is named. Raises ``Failure``
     (``credential_missing``) for a key that is empty or could break out of its line."""
 
@@ -93,22 +119,22 @@ class APIKeyAuth(_Fixed):
     def __init__(self, key: str, header: str | None = None, query: str | None = None) -> None:
         _check(key, "API key")
         if header is None and query is None:
-            super().__init__(Signed({"authorization": f"Bearer {key}"}))
+            super().__init__(Signed({"authorization": f"Bearer {key}"}, secrets=[key]))
         else:
-            super().__init__(Signed({header.lower(): key} if header else {}, {query: key} if query else {}))
+            super().__init__(Signed({header.lower(): key} if header else {}, {query: key} if query else {}, [key]))
 
 
-class BearerTokenAuth(_Fixed):
+class BearerTokenAuth(Fixed):
     """A bearer token (RFC 6750). Raises ``Failure`` (``credential_missing``) like ``APIKeyAuth``."""
 
     __slots__ = ()
 
     def __init__(self, token: str) -> None:
         _check(token, "token")
-        super().__init__(Signed({"authorization": f"Bearer {token}"}))
+        super().__init__(Signed({"authorization": f"Bearer {token}"}, secrets=[token]))
 
 
-class BasicAuth(_Fixed):
+class BasicAuth(Fixed):
     """A user's name and password (RFC 7617, in UTF-8). Raises ``Failure`` (``credential_missing``) for a name that is
     empty or holds a colon."""
 
@@ -118,7 +144,7 @@ class BasicAuth(_Fixed):
         if not username or ":" in username:
             raise Failure("credential_missing", "The user name is empty or holds a colon.")
         pair = b64encode(f"{username}:{password}".encode("utf-8", "surrogatepass")).decode()
-        super().__init__(Signed({"authorization": f"Basic {pair}"}))
+        super().__init__(Signed({"authorization": f"Basic {pair}"}, secrets=[pair, password]))
 
 
 class ChainedAuth:
@@ -136,6 +162,7 @@ class ChainedAuth:
             signed = await auth.apply(method, whole.onto(url), {**headers, **whole.headers}, body)
             whole.headers.update(signed.headers)
             whole.query.update(signed.query)
+            whole.secrets += signed.secrets
         return whole
 
     def __repr__(self) -> str:
@@ -159,7 +186,7 @@ class AWSSigV4Auth:
     Version 4 signing process" of the AWS General Reference.
     """
 
-    __slots__ = ("_clock", "_day", "_id", "_key", "_scope", "_secret", "_token")
+    __slots__ = ("_clock", "_day", "_id", "_key", "_scope", "_secret", "_secrets", "_token")
 
     def __init__(
         self, access_key_id: str, secret_access_key: str, region: str, service: str, session_token: str | None = None,
@@ -172,6 +199,8 @@ class AWSSigV4Auth:
         if not re.fullmatch(r"[a-z0-9-]+", region) or not re.fullmatch(r"[a-z0-9-]+", service):
             raise Failure("credential_missing", "An AWS key needs a region such as us-east-1 and the service's name.")
         self._id, self._secret, self._token = access_key_id, secret_access_key, session_token
+        # AWS quotes what was signed in a refusal, the session's token too.
+        self._secrets = tuple(filter(None, (secret_access_key, session_token, access_key_id)))
         self._scope = (region, service)
         self._clock = clock
         self._day, self._key = "", b""
@@ -194,7 +223,7 @@ class AWSSigV4Auth:
         text = "\n".join(("AWS4-HMAC-SHA256", moment, scope, sha256(request.encode()).hexdigest()))
         signature = digest(self._signing_key(moment[:8]), text.encode(), "sha256").hex()
         credential = f"AWS4-HMAC-SHA256 Credential={self._id}/{scope}, SignedHeaders={names}, Signature={signature}"
-        return Signed({**added, "authorization": credential})
+        return Signed({**added, "authorization": credential}, secrets=self._secrets)
 
     def _signing_key(self, day: str) -> bytes:
         if day != self._day:
@@ -234,6 +263,8 @@ def _ordered(query: str) -> str:
 
 GOOGLE_TOKENS = "https://oauth2.googleapis.com"
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+_TOKEN_SECONDS = 10.0
+_TOKEN_LIMIT = 64 * 1024
 
 
 class GoogleServiceAccountAuth:
@@ -243,25 +274,29 @@ class GoogleServiceAccountAuth:
         info: the account's key file, decoded: client_email, private_key, token_uri, private_key_id.
         scopes: what the token is to allow.
         token_origins: where a token may be asked for; the key file is not trusted to name any other place.
+        sender: carries the question for a token; None opens a connection for it, to that very host alone.
         clock: the time, in seconds since 1970.
 
-    However many requests wait for a token, it is asked for once. Needs the packages ``cryptography`` and ``httpx2``.
+    However many requests wait for a token, it is asked for once. Whatever keeps it from them is an ``upstream_auth``.
+    Needs the package ``cryptography``.
     Source: "Using OAuth 2.0 for server to server applications" of Google Identity; RFC 7523.
     """
 
-    __slots__ = ("_clock", "_email", "_fetching", "_good_until", "_key", "_key_id", "_scopes", "_token", "_url")
+    __slots__ = ("_clock", "_email", "_fetching", "_good_until", "_key", "_key_id", "_scopes", "_sender", "_token",
+                 "_url")
 
     def __init__(
         self, info: Mapping[str, Any], scopes: Sequence[str] = (CLOUD_PLATFORM,), *,
-        token_origins: Sequence[str] = (GOOGLE_TOKENS,), clock: Callable[[], float] = time,
+        token_origins: Sequence[str] = (GOOGLE_TOKENS,), sender: Sender | None = None,
+        clock: Callable[[], float] = time,
     ) -> None:
         self._email, self._url = _member(info, "client_email"), _member(info, "token_uri")
         self._key_id = info.get("private_key_id")
         self._key = _private_key(_member(info, "private_key"))
-        if _CONTROL.search(self._url) or not any(self._url.startswith(f"{origin}/") for origin in token_origins):
+        if not _is_at(self._url, token_origins):
             raise Failure("credential_missing", "The service account's token_uri is not one of Google's: use the key "
                                                 "file as Google made it.")
-        self._scopes, self._clock = " ".join(scopes), clock
+        self._scopes, self._clock, self._sender = " ".join(scopes), clock, sender
         self._token, self._good_until = "", 0.0
         self._fetching: asyncio.Task[None] | None = None
 
@@ -273,7 +308,7 @@ class GoogleServiceAccountAuth:
                 self._fetching.add_done_callback(self._fetched)
             # Who gives up waiting does not take the token from the others.
             await asyncio.shield(self._fetching)
-        return Signed({"authorization": f"Bearer {self._token}"})
+        return Signed({"authorization": f"Bearer {self._token}"}, secrets=[self._token])
 
     def __repr__(self) -> str:
         return "GoogleServiceAccountAuth()"
@@ -285,7 +320,7 @@ class GoogleServiceAccountAuth:
 
     async def _fetch(self) -> None:
         asked = self._clock()
-        status, answer = await _post(self._url, {
+        status, answer = await _post(self._sender, self._url, {
             "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": self._assertion(int(asked))})
         token, lifetime = answer.get("access_token"), answer.get("expires_in")
         if status != 200 or not isinstance(token, str) or not token or _CONTROL.search(token):
@@ -321,33 +356,45 @@ def _private_key(pem: str) -> Callable[[bytes], bytes]:
     return lambda text: key.sign(text, PKCS1v15(), SHA256())
 
 
-async def _post(url: str, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+def _is_at(url: str, origins: Sequence[str]) -> bool:
     try:
-        import httpx2
-    except ImportError:
-        raise Failure("credential_missing", "A Google service account needs the package 'httpx2': install it beside "
-                                            "ailink-provider.") from None
+        return str(Origin.parse(url)[0]) in {str(Origin.parse(origin)[0]) for origin in origins}
+    except Failure:
+        return False
+
+
+async def _post(sender: Sender | None, url: str, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+    origin, path = Origin.parse(url)
+    request = Request("POST", origin, path.encode() or b"/", [
+        (b"content-type", b"application/x-www-form-urlencoded"), (b"accept", b"application/json"),
+        (b"accept-encoding", b"identity")], urlencode(form).encode(), resend=True)
+    own = None
+    if sender is None:
+        sender = own = Transport(guard=Guard([origin.authority]))
+    deadline = asyncio.get_running_loop().time() + _TOKEN_SECONDS
     try:
-        async with httpx2.AsyncClient(timeout=10, trust_env=False, follow_redirects=False) as client:
-            response = await client.post(url, data=dict(form))
-    except httpx2.TimeoutException:
-        raise Failure("upstream_timeout", "Google's token endpoint did not answer in time.") from None
-    except httpx2.HTTPError:
-        raise Failure("upstream_failed", "Google's token endpoint could not be reached.") from None
+        response = await sender.send(request, deadline)
+        body = await response.read(_TOKEN_LIMIT)
+    except Failure as failure:
+        why = "did not answer in time" if failure.code == "upstream_timeout" else "could not be reached"
+        raise Failure("upstream_auth", f"Google's token endpoint {why}.", reason=failure.reason) from None
+    finally:
+        if own is not None:
+            await own.close()
     try:
-        answer = msgspec.json.decode(response.content)
+        answer = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         answer = None
-    return response.status_code, answer if isinstance(answer, dict) else {}
+    return response.status, answer if isinstance(answer, dict) else {}
 
 
 def _refused(status: int, word: Any) -> Failure:
     if 400 <= status < 500 and status not in (408, 429):
         shown = f" ({word})" if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
-        return Failure("upstream_auth", f"Google refused the service account{shown}: check that it exists, its key and "
-                                        "this machine's clock.", upstream_status=status)
-    return Failure("upstream_failed", f"Google's token endpoint answered {status} without a token.",
-                   upstream_status=status)
+        message = f"Google refused the service account{shown}: check that it exists, its key and this machine's clock."
+    else:
+        message = f"Google's token endpoint answered {status} without a token."
+    return Failure("upstream_auth", message, upstream_status=status)
 
 
 def _base64url(data: bytes) -> bytes:

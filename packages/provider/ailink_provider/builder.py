@@ -60,6 +60,7 @@ class ProviderBuilder:
         self._health_checker: HealthChecker | None = None
         self._streaming: bool | None = None
         self._dialect = ""
+        self._moved = ("", "")
         self._complete: CompleteFunc | None = None
         self._stream: StreamFunc | None = None
 
@@ -80,6 +81,11 @@ class ProviderBuilder:
     def with_dialect(self, name: str) -> Self:
         """Speak a wire format of ``registry.dialects()`` at the endpoint: no function is needed."""
         self._dialect = name
+        return self
+
+    def with_moved_paths(self, beginning: str, place: str) -> Self:
+        """Ask at ``place`` what the dialect asks at paths that begin with ``beginning``."""
+        self._moved = (beginning, place)
         return self
 
     # --- where and as whom -----------------------------------------------------------------------
@@ -234,7 +240,7 @@ class ProviderBuilder:
     def _handlers(self, endpoint: Endpoint | None) -> tuple[Complete | None, Stream | None]:
         if self._dialect:
             assert endpoint is not None  # _problems has seen to it
-            speaker = Speaker(dialects()[self._dialect], endpoint, self._logger)
+            speaker = Speaker(dialects()[self._dialect], endpoint, self._logger, self._moved)
             return speaker.complete, speaker.stream
         return _bound(self._complete, endpoint), _bound(self._stream, endpoint)
 

@@ -37,8 +37,10 @@ T = TypeVar("T")
 
 _ONCE = RetryConfig(max_retries=0)
 _REACH_SECONDS = 10.0
-# What says that the upstream is down, not that it declined.
-_OUTAGES = frozenset({"upstream_failed", "upstream_overloaded", "upstream_timeout", "all_upstreams_unavailable"})
+# What says that the upstream, or the code that asks it, is down, not that it declined.
+_OUTAGES = frozenset(
+    {"upstream_failed", "upstream_overloaded", "upstream_timeout", "all_upstreams_unavailable", "internal_error"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from msgspec import Meta, Struct, ValidationError, convert, field
 from ailink_provider.builtin import providers
 from ailink_provider.errors import Failure
 from ailink_provider.factory import CUSTOM, ProviderConfig
+from ailink_provider.providers import Provider as Row
 from ailink_provider.transport import Origin
 from ailink_provider.yaml_nodes import Node, read_yaml
 
@@ -66,11 +68,36 @@ def load_config(path: str | Path, environment: Mapping[str, str] | None = None) 
         environment: what variables stand for; None takes the process's own environment.
 
     A provider's type is what it says, else its key if a built-in provider has that name, else "custom", which speaks
-    OpenAI's format. One that refers to a variable that is not set, or that needs a key and has none, is disabled with
-    a warning. Raises ``Failure`` (``invalid_request``) for a file that cannot be read or does not say what it should.
+    OpenAI's format. A built-in one is ``completed``. One that refers to a variable that is not set, or that needs a key
+    or an address and has none, is disabled with a warning. Raises ``Failure`` (``invalid_request``) for a file that
+    cannot be read or does not say what it should.
     """
     file = _File(Path(path), os.environ if environment is None else environment)
     return [file.provider(name, node) for name, node in file.providers().items()]
+
+
+def completed(config: ProviderConfig, row: Row, environment: Mapping[str, str] | None = None) -> ProviderConfig:
+    """Return ``config`` with what it lacks of a built-in provider: its key, made of the parts among the credentials or
+    found in the environment, its address and its settings.
+
+    ``environment`` None is the process's own. Raises ``Failure`` (``credential_missing``) for a file with a key that
+    cannot be read.
+    """
+    variable = (os.environ if environment is None else environment).get
+
+    def file(name: str) -> str | None:
+        path = variable(name)
+        try:
+            return Path(path).read_text(encoding="utf-8") if path else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise Failure("credential_missing", f"The file that {name} names cannot be read "
+                                                f"({type(error).__name__}).", param=name) from None
+
+    return replace(
+        config, api_key=config.api_key or row.joined(config.credentials) or row.key_of(variable, file),
+        endpoint=config.endpoint or variable(row.base_url_variable) or "",
+        settings={**row.settings_of(variable), **config.settings},
+    )
 
 
 class _File:
@@ -99,24 +126,25 @@ class _File:
         type = entry.type or (name if name in providers() else CUSTOM)
         if known.endpoint:
             self._check_endpoint(known.endpoint, _at(node, "config.endpoint"), f"{where}.config.endpoint")
-        key = entry.credentials.pop("api_key", "") or self._own_key(type)
+        key = entry.credentials.pop("api_key", "")
         row = providers().get(type)
-        if row is not None and row.needs_key and not key and not missing:
-            missing.append(row.key_variable or "credentials.api_key")
-        enabled = entry.enabled
-        if enabled and missing:
-            logger.warning("%s: %s is disabled: %s is not set", self._path, where, ", ".join(missing))
-            enabled = False
         try:
-            return ProviderConfig(
-                name=name, type=type, api_key=key, model=known.model, endpoint=known.endpoint, enabled=enabled,
+            config = ProviderConfig(
+                name=name, type=type, api_key=key, model=known.model, endpoint=known.endpoint,
                 priority=entry.priority, weight=entry.weight, display_name=entry.display_name,
                 max_tokens=known.max_tokens, timeout=known.timeout, credentials=entry.credentials,
                 settings={key: value for key, value in entry.config.items() if key not in _Settings.__struct_fields__},
             )
+            if row is not None and entry.enabled:
+                config = completed(config, row, self._environment)
         except Failure as failure:
             key = failure.param if failure.param in members else ""
             raise self._refusal(_at(node, key), f"{where}.{key}".rstrip("."), failure.message) from None
+        if row is not None and not missing:
+            missing += _lacking(row, config)
+        if entry.enabled and missing:
+            logger.warning("%s: %s is disabled: %s is not set", self._path, where, ", ".join(missing))
+        return replace(config, enabled=entry.enabled and not missing)
 
     # --- what it takes ---------------------------------------------------------------------------
 
@@ -151,11 +179,6 @@ class _File:
         missing += unset
         return None if unset else _VARIABLE.sub(lambda found: self._environment.get(found[1]) or found[2], text)
 
-    def _own_key(self, type: str) -> str:
-        """Return the key that the environment holds for a built-in provider."""
-        row = providers().get(type)
-        return self._environment.get(row.key_variable, "") if row is not None and row.key_variable else ""
-
     def _mapping(self, node: Node, where: str) -> dict[str, Node]:
         if isinstance(node.value, dict):
             return node.value
@@ -188,6 +211,13 @@ class _File:
         place = f"{self._path}, line {line}" if line else str(self._path)
         message = f"{place}: {where}: {what}" if where else f"{place}: {what}"
         return Failure("invalid_request", message if message.endswith(".") else f"{message}.", param=where or None)
+
+
+def _lacking(row: Row, config: ProviderConfig) -> list[str]:
+    """Return what a built-in provider cannot do without and has not."""
+    key = [row.key_source or "credentials.api_key"] if row.needs_key and not config.api_key else []
+    address = [row.base_url_variable or "config.endpoint"] if not (row.base_url or config.endpoint) else []
+    return key + address
 
 
 def _at(node: Node, key: str) -> int:

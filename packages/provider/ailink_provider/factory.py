@@ -15,22 +15,21 @@ from time import time
 from typing import Any, TypeAlias
 
 from ailink_provider import prices
-from ailink_provider.auth import APIKeyAuth, NoAuth
 from ailink_provider.builder import ProviderBuilder
 from ailink_provider.built import BuiltProvider
-from ailink_provider.builtin import dialects, providers
+from ailink_provider.builtin import open_access, providers
 from ailink_provider.catalog import facts
 from ailink_provider.chat import Usage
 from ailink_provider.contain import contained
 from ailink_provider.errors import Failure
 from ailink_provider.estimate import estimate_chat
 from ailink_provider.provider import Capability, CompletionRequest, CostEstimate, Provider, check_name
+from ailink_provider.providers import Given
 from ailink_provider.providers import Provider as Row
 from ailink_provider.transport import Sender
 
 CUSTOM = "custom"
 GROUP = "ailink.providers"
-_BEARER = ("authorization", "Bearer ")
 logger = logging.getLogger("ailink")
 
 
@@ -50,8 +49,8 @@ class ProviderConfig:
         display_name: for people.
         max_tokens: the limit of output for requests that give none.
         timeout: seconds that a call may take.
-        settings: whatever else a factory wants to know.
-        credentials: secrets beside the key.
+        settings: whatever else a factory wants to know, such as the region of a cloud.
+        credentials: secrets beside the key, or the parts that make it.
         http_client: what carries requests, instead of a transport of the provider's own.
     """
 
@@ -105,7 +104,8 @@ def discover() -> Iterator[tuple[str, Factory]]:
 
 
 async def create(config: ProviderConfig) -> Provider:
-    """Return a new provider.
+    """Return a new provider. A built-in one takes a key, an address or a setting that ``config`` does not give from the
+    environment's usual variables.
 
     Raises ``Failure``: ``invalid_request`` for a type without a factory, ``credential_missing`` for a missing key,
     ``internal_error`` if what the factory returns is no provider; whatever else it raises is an ``upstream_failed``.
@@ -126,6 +126,7 @@ async def create(config: ProviderConfig) -> Provider:
 def open_provider(
     row: Row, api_key: str, model: str | None = None, endpoint: str | None = None, *, name: str | None = None,
     max_tokens: int | None = None, timeout: float | None = None, http_client: Sender | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> BuiltProvider:
     """Return a provider for a row of ``registry.providers()``: its dialect, over the transport.
 
@@ -135,24 +136,27 @@ def open_provider(
         model: what a request without a model gets, instead of the row's.
         endpoint: the base URL, instead of the row's.
         name: of this instance, instead of the row's.
-        max_tokens, timeout, http_client: as in ``ProviderConfig``.
+        max_tokens, timeout, http_client, settings: as in ``ProviderConfig``.
 
     Raises ``Failure`` (``credential_missing``, ``invalid_request``) for what is missing or cannot be used.
     """
     name = name or row.name
     if row.needs_key and not api_key:
         raise Failure("credential_missing", f"The provider {name!r} needs an API key: set api_key.", param="api_key")
-    where = endpoint or row.base_url
-    if not where:
+    if not (endpoint or row.base_url):
         raise Failure("invalid_request", f"The provider {name!r} has no address: set endpoint.", param="endpoint")
+    texts = {key: value for key, value in (settings or {}).items() if isinstance(value, str)}
+    access = open_access(row, Given(api_key, endpoint or "", texts, http_client))
     builder = (
         ProviderBuilder(name, row.name)
         .with_dialect(row.dialect)
-        .with_endpoint(where)
-        .with_auth(_auth(row.dialect, api_key))
+        .with_endpoint(access.base_url)
+        .with_moved_paths(*access.moved)
         .with_capabilities(*_CAPABILITIES)
         .with_cost_estimator(partial(_estimate, row.prices))
     )
+    if access.auth is not None:
+        builder.with_auth(access.auth)
     if model or row.default_model:
         builder.with_model(model or row.default_model or "")
     if max_tokens is not None:
@@ -170,17 +174,13 @@ _CAPABILITIES = (
 
 
 def _of_row(row: Row, config: ProviderConfig) -> Provider:
+    from ailink_provider.config import completed  # which reads files of what is made here
+
+    config = completed(config, row)
     return open_provider(
         row, config.api_key, config.model, config.endpoint, name=config.name, max_tokens=config.max_tokens,
-        timeout=config.timeout, http_client=config.http_client,
+        timeout=config.timeout, http_client=config.http_client, settings=config.settings,
     )
-
-
-def _auth(dialect: str, key: str) -> APIKeyAuth | NoAuth:
-    if not key:
-        return NoAuth()
-    header, prefix = dialects()[dialect].credential_header
-    return APIKeyAuth(key) if (header, prefix) == _BEARER else APIKeyAuth(key, header=header)
 
 
 def _estimate(source: str, request: CompletionRequest) -> CostEstimate | None:

@@ -22,10 +22,12 @@ _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 
 
 class Speaker:
-    """Asks for chats at ``endpoint`` in ``dialect``."""
+    """Asks for chats at ``endpoint`` in ``dialect``; ``moved`` is as in ``providers.Access``."""
 
-    def __init__(self, dialect: Dialect, endpoint: Endpoint, logger: logging.Logger) -> None:
-        self._dialect, self._endpoint, self._logger = dialect, endpoint, logger
+    def __init__(
+        self, dialect: Dialect, endpoint: Endpoint, logger: logging.Logger, moved: tuple[str, str] = ("", ""),
+    ) -> None:
+        self._dialect, self._endpoint, self._logger, self._moved = dialect, endpoint, logger, moved
         self._operation = dialect.operations["chat"]
 
     async def complete(self, request: CompletionRequest) -> CompletionResponse:
@@ -59,11 +61,17 @@ class Speaker:
         headers = {"content-type": "application/json", **self._dialect.fixed_headers}
         if chat.stream:
             headers["accept"] = "text/event-stream"
-        path = self._operation.path(chat.model, chat.stream)
+        path = moved_path(self._operation.path(chat.model, chat.stream), self._moved)
         response = await self._endpoint.send("POST", path, headers, msgspec.json.encode(sent.body))
         if 200 <= response.status < 300:
             return sent, response
         raise self._dialect.read_error(response.status, _readable(response), await response.read(_ERROR_LIMIT))
+
+
+def moved_path(path: str, moved: tuple[str, str]) -> str:
+    """Return a path with another beginning, if it begins as ``moved`` says."""
+    beginning, place = moved
+    return place + path.removeprefix(beginning) if beginning and path.startswith(beginning) else path
 
 
 def base_url(dialect: Dialect, url: str) -> str:

@@ -4,6 +4,7 @@ Garbage is refused by its check digits before any look-up; unknown tokens are re
 so that guessing costs the store nothing. Secrets are opened here and live only inside grants.
 """
 
+import logging
 import os
 import re
 from base64 import b64encode
@@ -12,6 +13,7 @@ from hashlib import blake2b
 from time import time
 from typing import NamedTuple, TypeVar
 
+from msgspec import structs
 from sqlalchemy import Connection
 
 from ailink_gateway import tokens
@@ -26,14 +28,20 @@ from ailink_gateway.store.grants import (
 )
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
-from ailink_provider.builtin import dialects, providers, vendor_of
-from ailink_provider.dialects import Dialect
+from ailink_provider.auth import Auth, Fixed, Unusable
+from ailink_provider.builtin import dialect_of, dialects, open_access, providers, vendor_of
 from ailink_provider.errors import Failure
-from ailink_provider.providers import Provider
+from ailink_provider.providers import Access, Given, Provider
 from ailink_provider.transport import Origin, Sender
+
+logger = logging.getLogger("ailink")
 
 GRANTS = 100_000
 UNKNOWN = 10_000
+SIGNERS = 1_000
+# Where calls to a provider go that has no address: nowhere, as its credential cannot be used either.
+UNREACHABLE = "http://unreachable.invalid"
+K = TypeVar("K")
 T = TypeVar("T")
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 
@@ -44,8 +52,9 @@ class StoreDirectory:
     Args:
         store, vault: where tokens are, and what opens their credentials.
         sender: what carries calls to upstreams.
-        base_urls: where each provider is reached, by name.
-        project: whose grant callers without a token get; None refuses them.
+        base_urls: where each provider is reached, by name; "" is its own address, as its settings have it.
+        settings: what else is known of a provider, by name.
+        anonymous_project: whose grant callers without a token get; None refuses them.
     """
 
     def __init__(
@@ -55,15 +64,19 @@ class StoreDirectory:
         sender: Sender,
         base_urls: Mapping[str, str],
         *,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
         anonymous_project: str | None = None,
     ) -> None:
         self._store, self._vault, self._sender, self._base_urls = store, vault, sender, base_urls
+        self._settings = settings or {}
         self._key = vault.derive(TOKEN_FINGERPRINTS)
         self._anonymous_project = anonymous_project
         self._anonymous: Grant | None = None
         self._slot_key = os.urandom(32)
         self._grants: dict[bytes, Grant] = {}
         self._unknown: dict[bytes, str] = {}
+        # What signs calls outlives grants, for the sake of the access tokens that it holds.
+        self._signers: dict[tuple[str, str], tuple[bytes, Access]] = {}
         self._generation = 0
         store.on_change(self._forget)
 
@@ -175,8 +188,7 @@ class StoreDirectory:
         return services
 
     def _of_provider(self, provider: Provider, credential: CredentialRow) -> Upstream:
-        key = self._key_of(credential, dialects()[provider.dialect], provider)
-        return upstream(provider, self._base_urls[provider.name], self._sender, key)
+        return self._reached(provider, self._base_urls[provider.name], credential)
 
     def _upstream(self, url: str, credential: CredentialRow | None) -> Upstream:
         origin, _ = Origin.parse(url)
@@ -185,17 +197,34 @@ class StoreDirectory:
             message = f"This token's credential is for {credential.provider}, but its upstream is {vendor.name}'s."
             raise Failure("credential_missing", f"{message} Give it a credential of {vendor.name}.")
         provider = vendor or (providers().get(credential.provider) if credential is not None else None)
-        dialect = dialects()[provider.dialect if provider is not None else "openai_chat"]
-        generic = credential is not None and credential.provider == "generic" and vendor is None
-        key = self._key_of(credential, dialect, None if generic else provider) if credential is not None else None
-        return upstream(provider, url, self._sender, key, generic=generic)
+        if provider is not None:
+            return self._reached(provider, url, credential)
+        generic = credential is not None and credential.provider == "generic"
+        key = self._injected(credential) if credential is not None else None
+        return upstream(None, url, self._sender, key, generic=generic)
 
-    def _key_of(self, row: CredentialRow, dialect: Dialect, provider: Provider | None) -> Key:
-        secret = self._vault.open(row.sealed, credential_place(row.project_id, row.id))
-        if row.injection is None and provider is not None:
-            name, prefix = dialect.credential_header
-            return Key(secret, name.encode(), prefix.encode() + secret)
-        return inject(row.injection or "bearer", secret, row.header_name, row.query_name)
+    def _reached(self, provider: Provider, url: str, credential: CredentialRow | None) -> Upstream:
+        """Return the upstream of a provider at ``url``, with the key of ``credential`` if there is one."""
+        given = Given("", url, self._settings.get(provider.name, {}), self._sender)
+        if credential is None:
+            return reach(provider, given)
+        if credential.injection is not None:
+            found = reach(provider, given)
+            return found if found.auth is not None else structs.replace(found, key=self._injected(credential))
+        slot = (credential.id, url)
+        sealed, access = self._signers.get(slot, (b"", None))
+        secret = self._secret(credential)
+        if access is None or sealed != credential.sealed:
+            access = opened(provider, given._replace(key=secret.decode()))
+            if provider.opener is not None:
+                _keep(self._signers, slot, (credential.sealed, access), SIGNERS)
+        return at(provider, access, self._sender, secret)
+
+    def _secret(self, row: CredentialRow) -> bytes:
+        return self._vault.open(row.sealed, credential_place(row.project_id, row.id))
+
+    def _injected(self, row: CredentialRow) -> Key:
+        return inject(row.injection or "bearer", self._secret(row), row.header_name, row.query_name)
 
 
 def inject(injection: str, secret: bytes, header_name: str | None, query_name: str | None) -> Key:
@@ -209,15 +238,54 @@ def inject(injection: str, secret: bytes, header_name: str | None, query_name: s
     return Key(secret, b"authorization", b"Bearer " + secret)
 
 
+def reach(provider: Provider, given: Given) -> Upstream:
+    """Return the upstream of a provider, opened with what is given. One that cannot be used tells so in every call."""
+    assert given.sender is not None  # calls go with it
+    return at(provider, opened(provider, given), given.sender, given.key.encode())
+
+
+def opened(provider: Provider, given: Given) -> Access:
+    """Return where a provider is asked; a key or a setting that cannot be used is the calls' failure, not the
+    caller's.
+    """
+    try:
+        return open_access(provider, given)
+    except Failure as failure:
+        logger.warning("the provider %s cannot be used: %s", provider.name, failure.message)
+        return Access(given.base_url or provider.base_url or UNREACHABLE, Unusable(failure))
+
+
+def at(provider: Provider, access: Access, sender: Sender, secret: bytes) -> Upstream:
+    """Return the upstream of a provider that was opened. A key that is the same for every call is compiled here."""
+    key, auth = _static(access.auth, secret), None
+    if key is None:
+        auth = access.auth
+    return upstream(provider, access.base_url, sender, key, auth=auth, moved=access.moved)
+
+
+def _static(auth: Auth | None, secret: bytes) -> Key | None:
+    if not isinstance(auth, Fixed):
+        return None
+    ((header, value),) = auth.signed.headers.items()
+    return Key(secret, header.encode(), value.encode())
+
+
 def upstream(
-    provider: Provider | None, url: str, sender: Sender, key: Key | None, *, generic: bool = False
+    provider: Provider | None,
+    url: str,
+    sender: Sender,
+    key: Key | None,
+    *,
+    auth: Auth | None = None,
+    moved: tuple[str, str] = ("", ""),
+    generic: bool = False,
 ) -> Upstream:
     """Return the upstream at ``url``. Models are asked below the version that their dialect's paths do not carry
     themselves.
     """
     origin, base = Origin.parse(url)
     base = base.rstrip("/")
-    dialect = dialects()[provider.dialect if provider is not None else "openai_chat"]
+    dialect = dialect_of(provider) if provider is not None else dialects()["openai_chat"]
     version = _VERSION.search(base)
     if dialect.base_version:
         models = base if version else base + dialect.base_version
@@ -232,6 +300,8 @@ def upstream(
         label=url.rstrip("/"),
         sender=sender,
         key=key,
+        auth=auth,
+        moved=moved,
         generic=generic,
         relays=tuple(dialects()[name] for name in provider.relays) if provider is not None else (),
     )
@@ -253,7 +323,7 @@ def _load_around(connection: Connection, project_id: str) -> _Around:
     return _Around(load_project_credentials(connection, project_id), load_services(connection, project_id))
 
 
-def _keep(cache: dict[bytes, T], key: bytes, value: T, limit: int) -> None:
+def _keep(cache: dict[K, T], key: K, value: T, limit: int) -> None:
     if len(cache) >= limit:
         del cache[next(iter(cache))]
     cache[key] = value

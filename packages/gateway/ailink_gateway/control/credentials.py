@@ -79,7 +79,12 @@ class CredentialInput(_Injected):
     name: Name = Field(examples=["billing-key"])
     project_id: ProjectId = DEFAULT
     provider: Reference = Field(GENERIC, description="Whose secret it is, or generic.", examples=["generic"])
-    secret: Secret = Field(description="The secret. It is stored encrypted and never shown.", examples=["sk-..."])
+    secret: Secret = Field(
+        description="The secret. It is stored encrypted and never shown. For bedrock an API key, or an AWS key as "
+        "`ACCESS_KEY:SECRET` or `ACCESS_KEY:SECRET:SESSION_TOKEN`; for vertex the JSON of a service account's key "
+        "file.",
+        examples=["sk-..."],
+    )
 
 
 class CredentialChange(_Injected):

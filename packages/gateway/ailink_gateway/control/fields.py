@@ -1,5 +1,6 @@
 """The kinds of fields that resources share: names, times, money, pages. Knows no resource."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -70,8 +71,19 @@ def _printable(text: str) -> str:
 
 def _visible_ascii(text: str) -> str:
     if not all("!" <= character <= "~" for character in text):
+        if (compact := _key_file(text)) is not None:
+            return compact
         raise PydanticCustomError("not_visible_ascii", "must have no spaces, line ends or non-ASCII characters")
     return text
+
+
+def _key_file(text: str) -> str | None:
+    """Return a key file, which is a JSON object, on one line; None if it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return json.dumps(found, separators=(",", ":")) if isinstance(found, dict) else None
 
 
 def _moment(value: object) -> object:

@@ -9,7 +9,15 @@ from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_plus
 
 from ailink_gateway.exchange import Exchange, Reply
-from ailink_gateway.forward import api_headers, api_reply_headers, api_target, caller_key, model_headers, model_target
+from ailink_gateway.forward import (
+    api_headers,
+    api_reply_headers,
+    api_target,
+    caller_key,
+    model_headers,
+    model_target,
+    sign,
+)
 from ailink_gateway.grant import Key, Target
 from ailink_gateway.mask import Mask, masked
 from ailink_gateway.ports import Journal
@@ -58,20 +66,19 @@ class Dispatch:
             return Reply(200, [(b"content-type", b"application/json")], count_locally(exchange))
         speech = speak(exchange, target)
         _report(exchange, speech.losses)
-        self._open(exchange, target)
         path, query = model_target(target.upstream, speech.path)
-        response = await target.upstream.sender.send(
-            Request(
-                method="POST",
-                url=target.upstream.origin,
-                target=_with_key(path, query, key),
-                headers=model_headers(exchange, target.upstream, key),
-                body=speech.body,
-                resend=True,
-            )
+        request = Request(
+            method="POST",
+            url=target.upstream.origin,
+            target=_with_key(path, query, key),
+            headers=model_headers(exchange, target.upstream, key),
+            body=speech.body,
+            resend=True,
         )
+        spellings = await sign(request, target.upstream, key)
+        self._open(exchange, target)
+        response = await target.upstream.sender.send(request)
         exchange.upstream_status = response.status
-        spellings = key.spellings if key else ()
         if not 200 <= response.status < 300:
             raise _whose(exchange, await _refused(target, response, spellings))
         if exchange.streaming:
@@ -102,19 +109,18 @@ class Dispatch:
     async def _api(self, exchange: Exchange, target: Target, key: Key | None) -> Reply:
         upstream = target.upstream
         path, query = api_target(exchange, upstream)
-        self._open(exchange, target)
-        response = await upstream.sender.send(
-            Request(
-                method=exchange.method,
-                url=upstream.origin,
-                target=_with_key(path, query, key),
-                headers=api_headers(exchange, key),
-                body=exchange.body or None,
-                resend=exchange.method in SAFE_METHODS or exchange.idempotency_key is not None,
-            )
+        request = Request(
+            method=exchange.method,
+            url=upstream.origin,
+            target=_with_key(path, query, key),
+            headers=api_headers(exchange, key),
+            body=exchange.body or None,
+            resend=exchange.method in SAFE_METHODS or exchange.idempotency_key is not None,
         )
+        spellings = await sign(request, upstream, key)
+        self._open(exchange, target)
+        response = await upstream.sender.send(request)
         exchange.upstream_status = response.status
-        spellings = key.spellings if key else ()
         headers = api_reply_headers(response, spellings)
         return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)))
 

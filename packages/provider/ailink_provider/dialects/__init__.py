@@ -136,7 +136,9 @@ class Dialect:
     ``credential_header`` is the header and prefix that carry the key. ``request_headers`` are the caller's
     headers that travel on; ``fixed_headers`` are sent unless the caller gave them. ``write_error`` returns
     status and body for a client, ``read_error`` takes status, lower-case headers and body of an upstream.
-    ``write_models`` lists models by name and owner. ``credential_query`` is where a key may stand in the query.
+    ``write_models`` lists models by name and owner. ``models_path`` is where a service says which models it has, and
+    ``read_models`` takes their names from what it says; "" and None where it is not asked. ``credential_query`` is
+    where a key may stand in the query.
     ``base_version`` is what a base URL ends in whose paths carry no version ("/v1"), "" where they carry their own.
     """
 
@@ -151,6 +153,8 @@ class Dialect:
     fixed_headers: Mapping[str, str] = field(default_factory=dict)
     response_headers: tuple[str, ...] = ()
     base_version: str = ""
+    models_path: str = ""
+    read_models: Callable[[dict[str, Any]], list[str]] | None = None
 
 
 def refuse_bound(chat: Chat, dialect: str) -> None:

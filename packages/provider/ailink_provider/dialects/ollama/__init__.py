@@ -18,6 +18,8 @@ DIALECT = Dialect(
     write_error=write_error,
     write_models=write_models,
     credential_header=("authorization", "Bearer "),
+    models_path=MODELS_PATH,
+    read_models=read_models,
 )
 
 __all__ = ["DIALECT", "MODELS_PATH", "read_models"]
