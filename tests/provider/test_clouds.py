@@ -20,8 +20,7 @@ from ailink_provider.streaming import text_of
 from ailink_provider.testing import KEYS
 from ailink_provider.testing.conformance import check_provider
 from ailink_provider.testing.server import Received
-
-from ..clouds import AWS_KEY, AZURE_KEY, BEDROCK_KEY, REGION, TEXT, Cloud, Refused, check_signature, model_of
+from tests.clouds import AWS_KEY, AZURE_KEY, BEDROCK_KEY, REGION, TEXT, Cloud, Refused, check_signature, model_of
 
 ASK = CompletionRequest("Hello!", max_tokens=100)
 ARN = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-5-v1:0"
