@@ -13,6 +13,7 @@ from msgspec import structs
 from ailink_gateway.backends.directory import at, upstream
 from ailink_gateway.grant import Upstream
 from ailink_provider.adapter import ProviderSender
+from ailink_provider.auth import Fixed, Signed
 from ailink_provider.builtin import open_access, providers
 from ailink_provider.factory import CUSTOM, ProviderConfig, create
 from ailink_provider.providers import Given, Provider
@@ -51,6 +52,9 @@ def _direct(config: ProviderConfig, sender: Sender) -> Upstream | None:
 async def _in_process(config: ProviderConfig, sender: Sender) -> Upstream:
     made = await create(replace(config, http_client=sender))
     provider = Provider(name=config.name, needs_key=False, default_model=config.model or None)
-    patience = config.timeout if config.timeout is not None else Timeouts().first_byte
-    found = upstream(provider, IN_PROCESS, ProviderSender(made, patience), None)
+    # Its own code is to end a call in time, and to count that it had to; this is for code that does not.
+    patience = 2 * config.timeout if config.timeout is not None else Timeouts().first_byte
+    # Nothing is added to a call; what its code was given must not come back all the same.
+    secrets = Fixed(Signed(secrets=[secret for secret in (config.api_key, *config.credentials.values()) if secret]))
+    found = upstream(provider, IN_PROCESS, ProviderSender(made, patience), None, auth=secrets)
     return structs.replace(found, label=f"{config.type}:{config.name}")
