@@ -114,13 +114,24 @@ async def test_what_is_added_to_the_query_is_sent_and_nothing_is_signed_for_a_st
 
     asked = request()
     upstream = make_upstream("openai", "https://x.test", None, auth=Query())
-    assert await sign(asked, upstream, None) == [b"a b"]
+    assert await sign(asked, upstream) == [b"a b"]
     assert (asked.target, asked.headers) == (b"/p?a=1&sig=a%20b", [(b"y", b"1"), (b"x-k", b"v")])
     untouched = request()
-    key = Key(b"secret-key", b"x-k", b"secret-key")
-    assert await sign(untouched, upstream, key) == (b"secret-key",)
-    assert await sign(untouched, make_upstream("openai", key=None), None) == ()
+    assert await sign(untouched, make_upstream("openai")) == ()
     assert untouched == request()
+
+
+async def test_a_caller_without_a_credential_of_ours_is_not_signed_for(call: Any, listener: Any) -> None:
+    for name, url, header in (
+        ("bedrock", "https://bedrock-runtime.eu-west-1.amazonaws.com", (b"authorization", b"Bearer theirs-1")),
+        ("azure", "https://mine.openai.azure.com", (b"api-key", b"theirs-1")),
+    ):
+        own = reach(providers()[name], Given("", url, {}, listener))
+        await call(grant(own, passthrough=True), "POST", "/v1/chat/completions",
+                   json.dumps({"model": "m", **CHAT}).encode(),
+                   headers=[(b"x-real-authorization", b"Bearer theirs-1")])
+        sent = listener.asked[-1].headers
+        assert header in sent and not any(name.startswith(b"x-amz-") for name, _ in sent)
 
 
 @pytest.mark.parametrize("operation", ["generateContent", "streamGenerateContent"])

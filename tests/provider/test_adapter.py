@@ -332,3 +332,27 @@ async def test_no_piece_is_made_ahead_of_the_reader() -> None:
         await anext(pieces)
     assert made <= 3
     reply.close()
+
+
+async def test_a_provider_without_a_timeout_of_its_own_is_given_up() -> None:
+    async def hang(request: CompletionRequest) -> CompletionResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def stall(request: CompletionRequest) -> AsyncIterator[str]:
+        yield "one"
+        await asyncio.Event().wait()
+
+    built = ProviderBuilder("mine", "custom").with_complete_func(hang).with_stream_func(stall).build()
+    patient = ProviderSender(built, 0.05)
+    answer = await patient.send(request(ASK))
+    assert answer.status == 504 and "first_byte" in (await tree(answer))["error"]["message"]
+    answer = await patient.send(request({**ASK, "stream": True}))
+    assert answer.status == 200
+    with pytest.raises(Failure) as caught:
+        async for _ in answer:
+            pass
+    assert (caught.value.code, caught.value.reason) == ("upstream_timeout", "between_bytes_timeout")
+    # A deadline that comes first is the one that is named.
+    answer = await ProviderSender(built, 60).send(request(ASK), asyncio.get_running_loop().time() + 0.05)
+    assert "total" in (await tree(answer))["error"]["message"]

@@ -27,7 +27,7 @@ from ailink_provider.chat import Event, MessageEnd, MessageStart, PartDelta, Par
 from ailink_provider.endpoint import Endpoint
 from ailink_provider.errors import Failure
 from ailink_provider.streaming import text_of
-from ailink_provider.testing import Fault, MockUpstream
+from ailink_provider.testing import KEYS, Fault, MockUpstream
 from ailink_provider.transport import Request, Response
 
 QUICK = RetryConfig(max_retries=3, initial_backoff=0.0)
@@ -378,6 +378,57 @@ async def test_a_timeout_is_an_outage_and_a_refusal_is_none() -> None:
     with pytest.raises(APIError):
         await custom().with_circuit_breaker(breaker).with_complete_func(handler).build().complete(ASK)
     assert breaker.failures == 0
+
+
+async def test_wrong_answers_and_broken_streams_are_outages() -> None:
+    async def wrong(request: CompletionRequest) -> Any:
+        return {"content": "x"}
+
+    async def breaks(request: CompletionRequest) -> AsyncIterator[Any]:
+        yield "half a "
+        yield object()
+
+    breaker = CircuitBreaker(3, 60)
+    provider = custom().with_circuit_breaker(breaker).with_complete_func(wrong).with_stream_func(breaks).build()
+    for count in (1, 2):
+        with pytest.raises(Failure, match="object"):
+            [event async for event in provider.stream(ASK)]
+        assert breaker.failures == count, "that it began is no success"
+    with pytest.raises(Failure, match="dict"):
+        await provider.complete(ASK)
+    with pytest.raises(Failure) as caught:
+        [event async for event in provider.stream(ASK)]
+    assert caught.value.code == "circuit_open"
+
+
+async def test_a_stream_that_ends_or_is_left_went_well() -> None:
+    breaker = CircuitBreaker(3, 60)
+    provider = custom().with_circuit_breaker(breaker).with_stream_func(words).build()
+    breaker.record_failure()
+    events = provider.stream(ASK)
+    await anext(events)
+    assert breaker.failures == 1
+    await events.aclose()
+    assert breaker.failures == 0
+    breaker.record_failure()
+    [event async for event in provider.stream(ASK)]
+    assert breaker.failures == 0
+
+
+async def test_what_a_dialect_asks_at_its_paths_may_lie_elsewhere() -> None:
+    async with MockUpstream() as upstream:
+        async with (
+            ProviderBuilder("moved", "custom")
+            .with_dialect("gemini")
+            .with_endpoint(upstream.url())
+            .with_moved_paths("/v1beta/", "/v1/")
+            .with_auth(APIKeyAuth(KEYS["gemini"], header="x-goog-api-key"))
+            .with_model("gemini-2.5-flash")
+            .build()
+        ) as provider:
+            assert (await provider.complete(ASK)).content
+        assert upstream.requests[0].path == "/v1/models/gemini-2.5-flash:generateContent"
+        upstream.assert_clean()
 
 
 async def test_who_leaves_tells_the_breaker_nothing() -> None:

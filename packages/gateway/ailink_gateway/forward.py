@@ -184,12 +184,10 @@ def caller_key(exchange: Exchange, upstream: Upstream) -> Key | None:
     return Key(secret, name.encode(), prefix.encode() + secret)
 
 
-async def sign(request: Request, upstream: Upstream, key: Key | None) -> Sequence[bytes]:
-    """Sign a request that is complete but for that, where its upstream wants each call signed; return the spellings of
-    the secrets that went into it, whichever way. Raises ``Failure`` (``upstream_auth``, ``credential_missing``).
+async def sign(request: Request, upstream: Upstream) -> Sequence[bytes]:
+    """Sign a request that is complete but for that, where its upstream wants each call signed; return the secrets that
+    went into it. Raises ``Failure`` (``upstream_auth``, ``credential_missing``).
     """
-    if key is not None:
-        return key.spellings
     if upstream.auth is None:
         return ()
     body = request.body

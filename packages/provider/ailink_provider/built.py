@@ -1,7 +1,7 @@
 """The provider that a builder makes: handlers, and around them what keeps an upstream and its callers from harm.
 
 Limits, deadline, breaker and retries go around a completion and around the start of a stream; once a stream has begun
-nothing is repeated. It looks into no request and knows no dialect.
+nothing is repeated, and the breaker hears how it ended. It looks into no request and knows no dialect.
 """
 
 import asyncio
@@ -97,17 +97,28 @@ class BuiltProvider:
         """Return the whole reply. Raises what the handler raised last; ``Failure`` (``upstream_timeout``,
         ``circuit_open``) where it was not let finish, or begin."""
         request = self._filled(request, stream=self._parts.complete is None)
-        return await self._guarded("complete", lambda: self._complete(request))
+        response = await self._guarded("complete", lambda: self._complete(request))
+        self._went_well()
+        return response
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
         """Yield the reply as events; all at once if there is nothing to stream with. Raises as ``complete`` does, and
         the failure of a reply that breaks."""
         request = self._filled(request, stream=self._parts.stream is not None)
         first, rest = await self._guarded("stream", lambda: self._begin(request))
-        async with closing(rest):
-            yield first
-            async for event in rest:
-                yield event
+        broken = False
+        try:
+            async with closing(rest):
+                yield first
+                async for event in rest:
+                    yield event
+        except Exception as error:
+            broken = True
+            self._failed("stream", failure_of(error, self.name).code)
+            raise
+        finally:
+            if not broken:  # one that is left early was going well
+                self._went_well()
 
     async def health_check(self) -> HealthCheckResult:
         """Return what the health checker finds. Without one: whether the breaker is open, else whether the endpoint
@@ -190,6 +201,7 @@ class BuiltProvider:
     # --- what keeps it from harm -----------------------------------------------------------------
 
     async def _guarded(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what an attempt returns. Every one that fails is told to the breaker; the caller tells of success."""
         timeout = self._parts.timeout
         deadline = asyncio.get_running_loop().time() + timeout if timeout is not None else None
         cut_short = False
@@ -198,16 +210,13 @@ class BuiltProvider:
             nonlocal cut_short
             await self._admit()
             try:
-                result = await attempt()
+                return await attempt()
             except asyncio.CancelledError:
                 cut_short = True
                 raise
             except Exception as error:
                 self._failed(what, failure_of(error, self.name).code)
                 raise
-            if self._parts.breaker is not None:
-                self._parts.breaker.record_success()
-            return result
 
         try:
             return await retry_with_backoff(self._retry, once, deadline)
@@ -225,6 +234,10 @@ class BuiltProvider:
             )
         if limiter is not None:
             await limiter.wait()
+
+    def _went_well(self) -> None:
+        if self._parts.breaker is not None:
+            self._parts.breaker.record_success()
 
     def _failed(self, what: str, code: str) -> None:
         self._parts.logger.warning("provider %s: %s failed: %s", self.name, what, code)

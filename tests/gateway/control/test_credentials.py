@@ -157,3 +157,17 @@ async def test_lists_are_of_one_project_or_provider(admin: httpx2.AsyncClient, c
     assert await listed(project_id=project) == [(project, "generic")]
     assert await listed(provider="openai") == [("default", "openai")]
     assert await listed(provider="openai", project_id=project) == []
+
+
+async def test_a_key_file_is_a_secret_on_one_line(create: Create, store: Store, vault: Vault) -> None:
+    pretty = '{\n  "type": "service_account",\n  "private_key": "-----BEGIN PRIVATE KEY-----\\nabc\\n"\n}\n'
+    credential = await create("credentials", name="c", secret=pretty)
+    assert await opened(store, vault, credential["id"]) == (
+        rb'{"type":"service_account","private_key":"-----BEGIN PRIVATE KEY-----\nabc\n"}'
+    )
+
+
+@pytest.mark.parametrize("secret", ["[ 1 ]", "{ not json }", '"a b"', "a b", "[" * 8000 + " "])
+async def test_what_is_no_key_file_has_no_spaces(admin: httpx2.AsyncClient, secret: str) -> None:
+    answer = await admin.post(CREDENTIALS, json={"name": "c", "secret": secret})
+    assert answer.status_code == 422 and "spaces" in answer.text and secret not in answer.text

@@ -72,7 +72,8 @@ async def _ask(upstream: Upstream) -> tuple[str, ...]:
     target = (upstream.models + dialect.models_path).encode()
     request = Request("GET", upstream.origin, target, headers, resend=True)
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    await sign(request, upstream, key)
+    if key is None:
+        await sign(request, upstream)
     response = await upstream.sender.send(request, deadline)
     body = await response.read(ANSWER_LIMIT)
     if response.status != 200:

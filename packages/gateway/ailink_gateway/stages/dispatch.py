@@ -75,7 +75,7 @@ class Dispatch:
             body=speech.body,
             resend=True,
         )
-        spellings = await sign(request, target.upstream, key)
+        spellings = key.spellings if key is not None else await sign(request, target.upstream)
         self._open(exchange, target)
         response = await target.upstream.sender.send(request)
         exchange.upstream_status = response.status
@@ -117,7 +117,7 @@ class Dispatch:
             body=exchange.body or None,
             resend=exchange.method in SAFE_METHODS or exchange.idempotency_key is not None,
         )
-        spellings = await sign(request, upstream, key)
+        spellings = key.spellings if key is not None else await sign(request, upstream)
         self._open(exchange, target)
         response = await upstream.sender.send(request)
         exchange.upstream_status = response.status
