@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ailink_gateway import tokens
 from ailink_gateway.app import base_urls, snapshot
@@ -137,6 +138,7 @@ async def test_a_caller_without_a_credential_of_ours_is_not_signed_for(call: Any
 @pytest.mark.parametrize("operation", ["generateContent", "streamGenerateContent"])
 async def test_a_moved_path_is_asked_where_it_lies(call: Any, listener: Any, operation: str) -> None:
     vertex = reach(providers()["vertex"], Given("", "", {"project": "p1", "location": "us-east5"}, listener))
+    vertex = structs.replace(vertex, key=Key(b"ya29.a-token", b"authorization", b"Bearer ya29.a-token"))
     body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}).encode()
     query = b"alt=sse" if operation.startswith("stream") else b""
     await call(grant(project={"vertex": vertex}), "POST", f"/v1beta/models/vertex/gemini-2.5-pro:{operation}", body,

@@ -155,6 +155,8 @@ async def test_all_that_is_signed_with_is_named_as_secret() -> None:
     assert isinstance(auth, AWSSigV4Auth)
     signed = await auth.apply("POST", "https://x.test/model/m/converse", {}, b"{}")
     assert {AWS_KEY.id, AWS_KEY.secret, AWS_KEY.session} <= set(signed.secrets)
+    shown = f"{Given(AWS_KEY.stored)!r} {open_access(providers()['bedrock'], Given(AWS_KEY.stored))!r} {signed!r}"
+    assert not any(secret in shown for secret in AWS_KEY)
 
 
 # --- Azure ---------------------------------------------------------------------------------------

@@ -44,14 +44,15 @@ class Dispatch:
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         target = exchange.target
         assert target is not None  # Attempt stands before this stage
+        upstream = target.upstream
         exchange.warnings.clear()
-        exchange.response_headers = [(b"x-ailink-upstream", target.upstream.label.encode())]
-        exchange.caller_key = caller_key(exchange, target.upstream)
-        key = exchange.caller_key or target.upstream.key
-        if key is None and target.upstream.provider is not None and target.upstream.provider.needs_key:
+        exchange.response_headers = [(b"x-ailink-upstream", upstream.label.encode())]
+        exchange.caller_key = caller_key(exchange, upstream)
+        key = exchange.caller_key or upstream.key
+        if key is None and upstream.auth is None and upstream.provider is not None and upstream.provider.needs_key:
             raise Failure(
                 "invalid_api_key",
-                f"Invalid API key: this token has no credential, so send {target.upstream.name}'s own key as "
+                f"Invalid API key: this token has no credential, so send {upstream.name}'s own key as "
                 "X-Real-Authorization.",
             )
         if exchange.route.kind == "api":

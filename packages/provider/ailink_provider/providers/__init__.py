@@ -27,6 +27,9 @@ class Given(NamedTuple):
     settings: Mapping[str, str] = {}
     sender: Sender | None = None
 
+    def __repr__(self) -> str:
+        return f"Given(key={'set' if self.key else ''!r}, base_url={self.base_url!r}, settings={dict(self.settings)!r})"
+
 
 class Access(NamedTuple):
     """Where a provider is asked, and what signs the calls; None where nothing does.
