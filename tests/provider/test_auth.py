@@ -213,15 +213,40 @@ async def test_an_assertion_is_exchanged_for_a_token(tokens: Any, account: Any, 
     key.public_key().verify(proof, f"{header}.{claims}".encode(), padding.PKCS1v15(), SHA256())
 
 
-async def test_a_token_serves_until_it_is_nearly_over(tokens: Any, account: Any) -> None:
+async def fetched(auth: GoogleServiceAccountAuth) -> None:
+    """Wait for what is fetched at this moment, and for whoever is told."""
+    if auth._fetching is not None:
+        await asyncio.wait([auth._fetching])
+        await asyncio.sleep(0)
+
+
+async def test_a_token_is_renewed_while_it_still_serves(tokens: Any, account: Any) -> None:
     tokens.answers.append((200, b'{"access_token":"ya29.second","expires_in":30}'))
     now = [1000.0]
     auth = account(clock=lambda: now[0])
     seen = []
-    for now[0] in (1000.0, 4539.9, 4540.0, 4554.9, 4555.0):
-        seen.append(((await signed(auth)).headers["authorization"], len(tokens.asked)))
-    assert seen == [("Bearer ya29.first", 1), ("Bearer ya29.first", 1), ("Bearer ya29.second", 2),
-                    ("Bearer ya29.second", 2), ("Bearer ya29.second", 3)]
+    for now[0] in (1000.0, 4539.9, 4540.0, 4540.0, 4554.9, 4560.0):
+        many = await asyncio.gather(*[signed(auth) for _ in range(5)])
+        await fetched(auth)
+        seen.append(({added.headers["authorization"] for added in many}, len(tokens.asked)))
+    assert seen == [({"Bearer ya29.first"}, 1), ({"Bearer ya29.first"}, 1), ({"Bearer ya29.first"}, 2),
+                    ({"Bearer ya29.second"}, 2), ({"Bearer ya29.second"}, 2), ({"Bearer ya29.second"}, 3)]
+
+
+async def test_a_renewal_that_fails_takes_no_good_token_away(tokens: Any, account: Any) -> None:
+    tokens.answers += [(503, b"{}"), (503, b"{}"), (503, b"{}")]
+    now = [1000.0]
+    auth = account(clock=lambda: now[0])
+    seen = []
+    for now[0] in (1000.0, 4540.0, 4541.0, 4545.0, 4589.9):
+        assert (await signed(auth)).headers == {"authorization": "Bearer ya29.first"}
+        await fetched(auth)
+        seen.append(len(tokens.asked))
+    assert seen == [1, 2, 2, 3, 4], "it is asked again, and not by every call"
+    now[0] = 4590.0  # it may run out before it arrives
+    with pytest.raises(Failure) as caught:
+        await signed(auth)
+    assert caught.value.code == "upstream_auth"
 
 
 async def test_however_many_wait_it_is_asked_for_once(tokens: Any, account: Any) -> None:

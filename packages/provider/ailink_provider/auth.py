@@ -264,6 +264,7 @@ def _ordered(query: str) -> str:
 GOOGLE_TOKENS = "https://oauth2.googleapis.com"
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 _TOKEN_SECONDS = 10.0
+_RENEWAL_PAUSE = 5.0
 _TOKEN_LIMIT = 64 * 1024
 
 
@@ -277,13 +278,14 @@ class GoogleServiceAccountAuth:
         sender: carries the question for a token; None opens a connection for it, to that very host alone.
         clock: the time, in seconds since 1970.
 
-    However many requests wait for a token, it is asked for once. Whatever keeps it from them is an ``upstream_auth``.
-    Needs the package ``cryptography``.
+    However many requests wait for a token, it is asked for once; the next one is fetched while the last still serves,
+    so that only the first request waits. Whatever keeps it from them is an ``upstream_auth``. Needs the package
+    ``cryptography``.
     Source: "Using OAuth 2.0 for server to server applications" of Google Identity; RFC 7523.
     """
 
-    __slots__ = ("_clock", "_email", "_fetching", "_good_until", "_key", "_key_id", "_scopes", "_sender", "_token",
-                 "_url")
+    __slots__ = ("_clock", "_email", "_fetching", "_key", "_key_id", "_renewed_from", "_scopes", "_sender",
+                 "_serves_until", "_token", "_url")
 
     def __init__(
         self, info: Mapping[str, Any], scopes: Sequence[str] = (CLOUD_PLATFORM,), *,
@@ -297,15 +299,17 @@ class GoogleServiceAccountAuth:
             raise Failure("credential_missing", "The service account's token_uri is not one of Google's: use the key "
                                                 "file as Google made it.")
         self._scopes, self._clock, self._sender = " ".join(scopes), clock, sender
-        self._token, self._good_until = "", 0.0
+        self._token, self._renewed_from, self._serves_until = "", 0.0, 0.0
         self._fetching: asyncio.Task[None] | None = None
 
     async def apply(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Signed:
         """Return the access token, fetched if there is none that is good."""
-        if self._clock() >= self._good_until:
-            if self._fetching is None:
-                self._fetching = asyncio.create_task(self._fetch())
-                self._fetching.add_done_callback(self._fetched)
+        now = self._clock()
+        over = now >= self._serves_until
+        if self._fetching is None and (over or now >= self._renewed_from):
+            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.add_done_callback(self._fetched)
+        if over and self._fetching is not None:
             # Who gives up waiting does not take the token from the others.
             await asyncio.shield(self._fetching)
         return Signed({"authorization": f"Bearer {self._token}"}, secrets=[self._token])
@@ -315,8 +319,8 @@ class GoogleServiceAccountAuth:
 
     def _fetched(self, task: "asyncio.Task[None]") -> None:
         self._fetching = None
-        if not task.cancelled():
-            task.exception()  # seen, even if nobody waits any more
+        if not task.cancelled() and task.exception() is not None:  # seen, even if nobody waits any more
+            self._renewed_from = self._clock() + _RENEWAL_PAUSE
 
     async def _fetch(self) -> None:
         asked = self._clock()
@@ -326,7 +330,9 @@ class GoogleServiceAccountAuth:
         if status != 200 or not isinstance(token, str) or not token or _CONTROL.search(token):
             raise _refused(status, answer.get("error"))
         seconds = lifetime if isinstance(lifetime, int) and not isinstance(lifetime, bool) and lifetime > 0 else 0
-        self._token, self._good_until = token, asked + max(seconds - 60, seconds / 2)
+        self._token = token
+        self._renewed_from = asked + max(seconds - 60, seconds / 2)
+        self._serves_until = asked + max(seconds - 10, seconds / 2)
 
     def _assertion(self, now: int) -> str:
         header = {"alg": "RS256", "typ": "JWT"} | ({"kid": self._key_id} if isinstance(self._key_id, str) else {})
