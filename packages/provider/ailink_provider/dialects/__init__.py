@@ -138,6 +138,7 @@ class Dialect:
     status and body for a client, ``read_error`` takes status, lower-case headers and body of an upstream.
     ``write_models`` lists models by name and owner. ``credential_query`` is where a key may stand in the query.
     ``base_version`` is what a base URL ends in whose paths carry no version ("/v1"), "" where they carry their own.
+    ``thoughts_bound_to_model`` says that a thought's signature is good for the model alone that gave it.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Dialect:
     fixed_headers: Mapping[str, str] = field(default_factory=dict)
     response_headers: tuple[str, ...] = ()
     base_version: str = ""
+    thoughts_bound_to_model: bool = True
 
 
 def refuse_bound(chat: Chat, dialect: str) -> None:
