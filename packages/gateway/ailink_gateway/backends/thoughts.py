@@ -56,15 +56,15 @@ class MemoryThoughts:
 
     def keep(self, tenant: Tenant, turn: Turn) -> None:
         """Keep a turn of this tenant. A call that is known already is its newest turn's from now on."""
+        for call in turn.calls:
+            if (known := self._by_call.get((tenant, call))) is not None:
+                self._drop(known)
         size = sum(map(_size, turn.pieces))
         if size > self._turn_bytes:
             return
         now = self._clock()
         entry = _Entry(tenant, turn, size, now)
         for call in turn.calls:
-            known = self._by_call.get((tenant, call))
-            if known is not None and known is not entry:
-                self._drop(known)
             self._by_call[tenant, call] = entry
         self._by_use[entry] = None
         self._size += size
