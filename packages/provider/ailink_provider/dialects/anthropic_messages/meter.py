@@ -47,6 +47,19 @@ class _Frame(Struct):
     error: Any = None
 
 
+class _Words(Struct, gc=False):
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+
+
+class _Spoken(Struct, tag="content_block_delta", gc=False):
+    """What nearly every event of a stream is."""
+
+    delta: _Words
+
+
+_SPOKEN = msgspec.json.Decoder(_Spoken).decode
 _FRAME = msgspec.json.Decoder(_Frame)
 _MESSAGE = msgspec.json.Decoder(_Message)
 
@@ -81,6 +94,14 @@ class Meter:
     def _forward(self, frame: Frame) -> bytes:
         if self.measured.failure is not None:
             return b""
+        if self._held is None and frame.data is not None:
+            try:
+                words = _SPOKEN(frame.data).delta
+            except (ValueError, RecursionError):
+                pass  # another event: a closer look follows
+            else:
+                self.measured.characters += len(words.text) + len(words.thinking) + len(words.partial_json)
+                return frame.raw
         broken = self._read(frame)
         if self._held is None:
             return frame.raw

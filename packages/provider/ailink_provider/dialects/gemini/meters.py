@@ -18,26 +18,26 @@ from ailink_provider.errors import Failure
 _EMPTY = (b"", b"null")
 
 
-class _Part(Struct, rename="camel"):
+class _Part(Struct, rename="camel", gc=False):
     text: str | None = None
     function_call: Raw = Raw()
 
 
-class _Content(Struct):
+class _Content(Struct, gc=False):
     parts: list[_Part] | None = None
 
 
-class _Candidate(Struct, rename="camel"):
+class _Candidate(Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
     index: int | None = None
 
 
-class _Feedback(Struct, rename="camel"):
+class _Feedback(Struct, rename="camel", gc=False):
     block_reason: str | None = None
 
 
-class _Chunk(Struct, rename="camel"):
+class _Chunk(Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     usage_metadata: UsageMetadata | None = None
     prompt_feedback: _Feedback | None = None

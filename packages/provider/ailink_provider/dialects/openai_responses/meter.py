@@ -26,7 +26,16 @@ class _Event(Struct, gc=False):
     error: Any = None
 
 
+class _Spoken(Struct, tag="response.output_text.delta", gc=False):
+    """What nearly every event of a stream is."""
+
+    delta: str
+    sequence_number: int
+    error: None = None
+
+
 _decode = msgspec.json.Decoder(_Event).decode
+_spoken = msgspec.json.Decoder(_Spoken).decode
 _SOUND = "response.audio.delta"
 
 
@@ -63,8 +72,18 @@ class StreamMeter:
 
     def _forward(self, frame: Frame) -> bytes:
         """Read one event; return what of it is to be forwarded."""
-        if self.measured.failure is not None:
+        measured = self.measured
+        if measured.failure is not None:
             return b""
+        if frame.data is not None and self._held is None and frame.event != b"error":
+            try:
+                spoken = _spoken(frame.data)
+            except UNREADABLE:
+                pass  # another event: a closer look follows
+            else:
+                self._number = spoken.sequence_number + 1
+                measured.characters += len(spoken.delta)
+                return frame.raw
         if frame.data is None or not frame.data.strip() or frame.data.strip() == b"[DONE]":
             return frame.raw if self._held is None else b""
         try:
