@@ -29,28 +29,27 @@ class Frame(Struct, gc=False):
 
 
 class Frames:
-    """Cuts a byte stream, however it is chopped, into frames."""
+    """Cuts a byte stream, however it is chopped, into frames. ``pending`` is the beginning of one that is not whole."""
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
-        self._pending = b""
+        self.pending = b""
         self._limit = limit
         self._started = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Return the frames that ``chunk`` completes. Raises ``Failure`` when one event passes the limit."""
-        data = self._pending + chunk if self._pending else chunk
+        data = self.pending + chunk if self.pending else chunk
         if not self._started:
             if len(data) < 3 and _BOM.startswith(data):
-                self._pending = data
+                self.pending = data
                 return []
             self._started = True
             data = data.removeprefix(_BOM)
-        frames = _ordinary(data)
-        if frames is None:
-            frames = self._cut(data)
-        else:
-            self._pending = b""
-        return frames
+        events = ordinary(data)
+        if events is None:
+            return self._cut(data)
+        self.pending = b""
+        return _frames(data, events)
 
     def _cut(self, data: bytes) -> list[Frame]:
         """Return the frames of any bytes; what is left of them waits."""
@@ -69,42 +68,67 @@ class Frames:
             for match in _BLANK_LINE.finditer(data, 0, usable):
                 frames.append(_frame(data[start : match.end()], None))
                 start = match.end()
-        self._pending = data[start:] if start else data
-        if len(self._pending) > self._limit:
+        self.pending = data[start:] if start else data
+        if len(self.pending) > self._limit:
             raise Failure("upstream_failed", f"The upstream sent one event of more than {self._limit} bytes.")
         return frames
 
     def close(self) -> list[Frame]:
         """Return the last frame if the stream ended without its blank line."""
-        rest, self._pending = self._pending, b""
+        rest, self.pending = self.pending, b""
         return [_frame(rest, None)] if rest.strip() else []
 
 
-def _ordinary(data: bytes) -> list[Frame] | None:
-    """Return the frames of what nearly every chunk is: whole events, each a line of data or a name and a line of data,
-    all lines ended alike. None for anything else.
+def ordinary(data: bytes) -> list[tuple[bytes, bytes]] | None:
+    """Return name and data of the events of what nearly every chunk is: whole events, each a line of data or a name and
+    a line of data, all lines ended alike. None for anything else, which ``Frames`` can cut.
     """
-    newline, find = 1, _EVENTS
     if _CR in data:
-        newline, find = 2, _CRLF_EVENTS
-    else:
-        lines = data.split(b"\n", 4)
-        if len(lines) == 4 and lines[0][:7] == b"event: " and lines[1][:6] == b"data: ":
-            return [Frame(lines[0][7:], lines[1][6:], data)] if data[-2:] == b"\n\n" else None
-        if len(lines) == 3 and lines[0][:6] == b"data: ":
-            return [Frame(b"", lines[0][6:], data)] if data[-2:] == b"\n\n" else None
+        return _ordinary_crlf(data)
+    lines = data.split(b"\n", 4)
+    if len(lines) == 4:  # one event is what most chunks are
+        name, line, blank, rest = lines
+        if blank or rest or name[:7] != b"event: " or line[:6] != b"data: ":
+            return None
+        return [(name[7:], line[6:])]
+    if len(lines) == 3:
+        line, blank, rest = lines
+        return None if blank or rest or line[:6] != b"data: " else [(b"", line[6:])]
+    events: list[tuple[bytes, bytes]] = _EVENTS(data)
+    size = 8 * len(events)
+    for name, content in events:
+        size += len(content)
+        if name:
+            size += len(name) + 8
+    # What was passed over is not ordinary.
+    return events if size == len(data) else None
+
+
+def _ordinary_crlf(data: bytes) -> list[tuple[bytes, bytes]] | None:
+    events: list[tuple[bytes, bytes]] = _CRLF_EVENTS(data)
+    size = 10 * len(events)
+    for name, content in events:
+        size += len(content)
+        if name:
+            size += len(name) + 9
+        if _LF in name or _LF in content:
+            return None
+    return events if size == len(data) else None
+
+
+def _frames(data: bytes, events: list[tuple[bytes, bytes]]) -> list[Frame]:
+    """Return the frames of ordinary events, which ``data`` holds one behind the other."""
+    if len(events) == 1:
+        return [Frame(*events[0], data)]
+    ends = 2 if _CR in data else 1
     frames = []
     end = 0
-    for name, content in find(data):
-        if newline == 2 and (_LF in name or _LF in content):
-            return None
-        start = end
-        end += len(content) + len(b"data: ") + 2 * newline
+    for name, content in events:
+        start, end = end, end + len(b"data: ") + len(content) + 2 * ends
         if name:
-            end += len(name) + len(b"event: ") + newline
+            end += len(b"event: ") + len(name) + ends
         frames.append(Frame(name, content, data[start:end]))
-    # What was passed over is not ordinary.
-    return frames if end == len(data) else None
+    return frames
 
 
 def _newline(data: bytes) -> bytes | None:

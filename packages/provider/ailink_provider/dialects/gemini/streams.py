@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ailink_provider.chat import (
     Chat,
@@ -40,9 +41,35 @@ from ailink_provider.dialects.gemini.replies import (
     write_part,
     write_tier,
 )
-from ailink_provider.dialects.gemini.usage import write_usage
+from ailink_provider.dialects.gemini.usage import UsageMetadata, write_usage
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame
+
+
+class _Part(Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _Content(Struct, forbid_unknown_fields=True, gc=False):
+    parts: tuple[_Part]
+    role: str = ""
+
+
+class _Candidate(Struct, forbid_unknown_fields=True, gc=False):
+    content: _Content
+    index: int = 0
+
+
+class _Ordinary(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
+    """What nearly every chunk of a stream is: more of one candidate's text, and the usage so far."""
+
+    candidates: tuple[_Candidate]
+    usage_metadata: UsageMetadata | None = None
+    model_version: str = ""
+    response_id: str = ""
+
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
 
 
 class Reader:
@@ -66,13 +93,25 @@ class Reader:
             return events
         try:
             for frame in frames():
-                if frame.data is not None and not self._answer.broken:
+                if frame.data is not None and not self._answer.broken and not self._more(frame.data, events):
                     events += self._answer.chunk(decode(frame.data))
         except ValueError:
             events.append(self._answer.fail(Failure("upstream_failed", "The upstream sent a chunk that is not JSON.")))
         except Failure as failure:
             events.append(self._answer.fail(failure))
         return events
+
+
+    def _more(self, data: bytes, events: list[Event]) -> bool:
+        """Take a chunk that brings more of a text; return whether it is one."""
+        if not self._answer.begun:
+            return False
+        try:
+            chunk = _ordinary(data)
+        except (ValueError, RecursionError):
+            return False  # another chunk: a closer look follows
+        candidate = chunk.candidates[0]
+        return self._answer.more(candidate.index, candidate.content.parts[0].text, chunk.usage_metadata, events)
 
 
 class _Held:

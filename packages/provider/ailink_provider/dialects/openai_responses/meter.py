@@ -15,7 +15,7 @@ from ailink_provider.dialects.openai_responses.fields import as_object, as_objec
 from ailink_provider.dialects.openai_responses.items import CALLS
 from ailink_provider.dialects.openai_responses.streams import CUT_SHORT, NOT_JSON, OPENING, TERMINAL
 from ailink_provider.errors import Failure
-from ailink_provider.sse import Frame, Frames
+from ailink_provider.sse import Frame, Frames, ordinary
 
 
 class _Event(Struct, gc=False):
@@ -55,6 +55,8 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the bytes to forward: whole frames only, none from an error that comes first."""
+        if self._spoken(chunk):
+            return chunk
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:
@@ -70,20 +72,29 @@ class StreamMeter:
             rest += self._break(Failure("upstream_failed", CUT_SHORT))
         return rest
 
+    def _spoken(self, chunk: bytes) -> bool:
+        """Count a chunk of nothing but words; return whether it is one."""
+        events = ordinary(chunk) if self._held is None and not self._frames.pending else None
+        if events is None or self.measured.failure is not None:
+            return False
+        produced = number = 0
+        try:
+            for name, data in events:
+                event = _spoken(data)
+                if name == b"error":
+                    return False
+                produced += len(event.delta)
+                number = event.sequence_number
+        except UNREADABLE:
+            return False  # there is another event in it: a closer look follows
+        self.measured.characters += produced
+        self._number = number + 1
+        return True
+
     def _forward(self, frame: Frame) -> bytes:
         """Read one event; return what of it is to be forwarded."""
-        measured = self.measured
-        if measured.failure is not None:
+        if self.measured.failure is not None:
             return b""
-        if frame.data is not None and self._held is None and frame.event != b"error":
-            try:
-                spoken = _spoken(frame.data)
-            except UNREADABLE:
-                pass  # another event: a closer look follows
-            else:
-                self._number = spoken.sequence_number + 1
-                measured.characters += len(spoken.delta)
-                return frame.raw
         if frame.data is None or not frame.data.strip() or frame.data.strip() == b"[DONE]":
             return frame.raw if self._held is None else b""
         try:

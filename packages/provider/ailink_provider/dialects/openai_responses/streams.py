@@ -269,6 +269,10 @@ class Writer:
 
     def write(self, event: Event) -> bytes:
         """Return the bytes that this event becomes."""
+        if (type(event) is PartDelta and event.annotation is None and event.logprobs is None
+                and (around := self._answer.says(event)) is not None):
+            number, self._number = self._number, self._number + 1
+            return b"%b%b%b%d}\n\n" % (around[0], msgspec.json.encode(event.text), around[1], number)
         if isinstance(event, MessageError):
             return errors.broken(event.failure, self._answer.partial(), self._number)
         written = []
