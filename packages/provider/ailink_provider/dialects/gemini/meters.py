@@ -47,7 +47,7 @@ class _Chunk(Struct, rename="camel", gc=False):
     error: Any = None
 
 
-_CHUNK = msgspec.json.Decoder(_Chunk)
+_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class Tally:
@@ -62,7 +62,7 @@ class Tally:
     def add(self, data: bytes) -> bool:
         """Count one chunk; return whether it was understood. One that was not counts nothing."""
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = _decode(data)
         except (ValueError, RecursionError):
             return False
         measured = self.measured
@@ -80,7 +80,8 @@ class Tally:
 
     def _candidate(self, candidate: _Candidate, choice: int) -> None:
         self._seen.add(choice)
-        for part in (candidate.content.parts if candidate.content else None) or ():
+        content = candidate.content
+        for part in (content.parts if content is not None else None) or ():
             if part.text is not None:
                 self.measured.characters += len(part.text)
             if part.function_call is not _ABSENT and (call := bytes(part.function_call)) not in _EMPTY:
@@ -109,11 +110,12 @@ class Meter:
     def feed(self, chunk: bytes) -> bytes:
         """Return the whole frames that these bytes complete, none from an error that comes first."""
         raw: list[bytes] = []
+        measured = self.measured
         try:
             for frame in self._chunks.feed(chunk):
                 if frame.data is not None:
                     self._count(frame.data)
-                if self.measured.failure is None or self._told:
+                if measured.failure is None or self._told:
                     raw.append(frame.raw)
         except Failure as failure:
             self.measured.failure = self.measured.failure or failure

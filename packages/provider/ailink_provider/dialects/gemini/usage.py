@@ -79,9 +79,11 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _audio(details: list[ModalityCount] | None) -> int:
-    if details is None:
-        return 0
-    return sum([item.token_count or 0 for item in details if item.modality == "AUDIO"])
+    count = 0
+    for item in details or ():
+        if item.modality == "AUDIO":
+            count += item.token_count or 0
+    return count
 
 
 def _details(total: int, audio: int) -> list[dict[str, Any]]:
