@@ -23,7 +23,8 @@ check: install  ## lint, types, and that generated code is current
 	$(BIN)/mypy
 	$(BIN)/python packages/python/generate_sync.py --check
 
-bench: install  ## measure the gateway beside nginx (needs wrk and nginx)
+bench: install  ## measure the dialects, and the gateway beside nginx (needs wrk and nginx)
+	$(BIN)/python bench/dialects.py
 	$(BIN)/python bench/run.py
 
 lock: install  ## renew the lock files

@@ -51,7 +51,7 @@ def openai_chat(texts: list[str]) -> Values:
         *[chunk(delta(reasoning_content=text)) for text in texts],
         *said,
         chunk(delta(refusal="no")),
-        *said,
+        *[chunk(delta(content=text, reasoning_content=None, tool_calls=None)) for text in texts],
         chunk([{"index": 1, "delta": {"content": "another"}, "finish_reason": None}]),
         *said,
         chunk(delta(content="with usage"), usage={"prompt_tokens": 1, "completion_tokens": 2}),

@@ -34,15 +34,23 @@ DONE = b"[DONE]"
 
 
 class _Content(Struct, forbid_unknown_fields=True, gc=False):
+    """A delta of text alone; services differ in what they say is null."""
+
     content: str
     role: str | None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
 
 
-class _Saying(Struct, forbid_unknown_fields=True, gc=False):
+class _Saying(Struct, gc=False):
     delta: _Content
     index: int = 0
     logprobs: None = None
     finish_reason: None = None
+    error: None = None
 
 
 class _Ordinary(Struct, gc=False):
