@@ -24,8 +24,8 @@ check: install  ## lint, types, and that generated code is current
 	$(BIN)/python packages/python/generate_sync.py --check
 
 bench: install  ## measure the dialects, and the gateway beside nginx (needs wrk and nginx)
-	$(BIN)/python bench/dialects.py
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/dialects.py
 
 lock: install  ## renew the lock files
 	cd locks && for name in runtime development; do ../$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \

@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ailink_gateway.backends.thoughts import MemoryThoughts
-from ailink_gateway.grant import Grant, Tenant
+from ailink_gateway.grant import Grant
 from ailink_gateway.thoughts import Called, Turn
 from ailink_provider.chat import Thinking
 
-ADA: Tenant = ("token", "ada")
-BOB: Tenant = ("token", "bob")
+ADA, BOB = "ada", "bob"
 
 
 def turn(*calls: str, text: str = "hm") -> Turn:
@@ -43,7 +42,7 @@ def test_another_tenant_finds_nothing() -> None:
     thoughts = MemoryThoughts()
     thoughts.keep(ADA, turn("a"))
     assert thoughts.find(BOB, "a") is None
-    assert thoughts.find(("project", "ada"), "a") is None
+    assert thoughts.find("anonymous:ada", "a") is None
 
 
 def test_a_project_is_never_taken_for_a_token_of_its_name() -> None:
@@ -111,11 +110,11 @@ def test_the_newest_turn_has_a_call_that_two_claim() -> None:
     )
 )
 def test_whatever_happens_it_stays_within_its_bounds(
-    steps: list[tuple[Tenant, list[str], int, int, str]],
+    steps: list[tuple[str, list[str], int, int, str]],
 ) -> None:
     clock = Clock()
     thoughts = MemoryThoughts(turns=4, total_bytes=9000, turn_bytes=4000, idle_seconds=60, clock=clock)
-    kept: dict[tuple[Tenant, str], Turn] = {}
+    kept: dict[tuple[str, str], Turn] = {}
     for tenant, calls, size, seconds, asked in steps:
         clock.now += seconds
         made = turn(*calls, text="x" * size)

@@ -4,7 +4,7 @@ A grant is made by a ``Directory`` and dropped when anything it was made from ch
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 from msgspec import Struct, field
@@ -14,9 +14,6 @@ from ailink_provider.catalog import Facts
 from ailink_provider.dialects import Dialect
 from ailink_provider.providers import Provider
 from ailink_provider.transport import Origin, Sender
-
-Tenant: TypeAlias = tuple[str, str]
-"""Whose something is that is kept between calls: ("token", its id) or ("project", its id)."""
 
 
 class Key(Struct, frozen=True):
@@ -110,9 +107,11 @@ class Grant(Struct, frozen=True):
     resolved: dict[str, list[Target]] = field(default_factory=dict)
 
     @property
-    def tenant(self) -> Tenant:
-        """Who owns what is kept between calls: this token, or the project of callers without one."""
-        return ("project", self.project_id) if self.token_id is None else ("token", self.token_id)
+    def tenant(self) -> str:
+        """Who owns what is kept between calls: this token, or the project of callers without one. No id of a token has
+        a colon.
+        """
+        return self.token_id or f"anonymous:{self.project_id}"
 
 
 class Snapshot(Struct, frozen=True):

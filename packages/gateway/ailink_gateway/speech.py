@@ -11,7 +11,7 @@ from msgspec.json import encode
 
 from ailink_gateway.envelope import read_tree
 from ailink_gateway.exchange import Exchange
-from ailink_gateway.grant import Target, Tenant
+from ailink_gateway.grant import Target
 from ailink_gateway.ports import Thoughts
 from ailink_gateway.thoughts import Notes, Turn, restore, turns_of
 from ailink_provider.chat import (
@@ -90,7 +90,7 @@ class Relay:
 class Memory:
     """The thoughts of one tenant's conversations with one target."""
 
-    def __init__(self, thoughts: Thoughts, tenant: Tenant, target: Target) -> None:
+    def __init__(self, thoughts: Thoughts, tenant: str, target: Target) -> None:
         self._thoughts, self._tenant = thoughts, tenant
         self._dialect, self._model = target.upstream.dialect, target.model
 

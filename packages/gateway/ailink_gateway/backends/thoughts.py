@@ -11,7 +11,6 @@ from time import monotonic
 
 from msgspec import Struct
 
-from ailink_gateway.grant import Tenant
 from ailink_gateway.thoughts import Called, Turn
 from ailink_provider.chat import Thinking
 
@@ -23,7 +22,7 @@ _OVERHEAD = 400  # bytes of the objects around a piece and its place in the indi
 
 
 class _Entry(Struct, eq=False, gc=False):
-    tenant: Tenant
+    tenant: str
     turn: Turn
     size: int
     used_at: float
@@ -50,11 +49,11 @@ class MemoryThoughts:
     ) -> None:
         self._turns, self._total_bytes, self._turn_bytes = turns, total_bytes, turn_bytes
         self._idle_seconds, self._clock = idle_seconds, clock
-        self._by_call: dict[tuple[Tenant, str], _Entry] = {}
+        self._by_call: dict[tuple[str, str], _Entry] = {}
         self._by_use: OrderedDict[_Entry, None] = OrderedDict()  # longest unused first
         self._size = 0
 
-    def keep(self, tenant: Tenant, turn: Turn) -> None:
+    def keep(self, tenant: str, turn: Turn) -> None:
         """Keep a turn of this tenant. A call that is known already is its newest turn's from now on."""
         for call in turn.calls:
             if (known := self._by_call.get((tenant, call))) is not None:
@@ -70,7 +69,7 @@ class MemoryThoughts:
         self._size += size
         self._shrink(now)
 
-    def find(self, tenant: Tenant, call_id: str) -> Turn | None:
+    def find(self, tenant: str, call_id: str) -> Turn | None:
         """Return the turn of this tenant that made a tool call."""
         entry = self._by_call.get((tenant, call_id))
         if entry is None:
