@@ -140,12 +140,31 @@ def bedrock_converse(texts: list[str]) -> Values:
     ]
 
 
+def ollama(texts: list[str]) -> Values:
+    def line(message: dict[str, Any], **more: Any) -> dict[str, Any]:
+        moment = "2026-11-01T10:00:00.1Z"
+        return {"model": "q", "created_at": moment, "message": {"role": "assistant", **message}, "done": False, **more}
+
+    said = [line({"content": text}) for text in texts]
+    call = {"id": "a", "function": {"name": "f", "arguments": {}}}
+    return [
+        *[line({"content": "", "thinking": text}) for text in texts],
+        *said,
+        line({"content": "with", "logprobs": None}, logprobs=[{"token": "with", "logprob": -1.0}]),
+        *said,
+        line({"content": "and", "tool_calls": [call]}),
+        *said,
+        line({"content": "last"}, done=True, done_reason="stop", prompt_eval_count=1, eval_count=2),
+    ]
+
+
 STREAMS: dict[str, Callable[[list[str]], Values]] = {
     "openai_chat": openai_chat,
     "openai_responses": openai_responses,
     "anthropic_messages": anthropic_messages,
     "gemini": gemini,
     "bedrock_converse": bedrock_converse,
+    "ollama": ollama,
 }
 
 
@@ -156,6 +175,8 @@ def framed(name: str, value: dict[str, Any]) -> bytes:
         headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
         return eventstream.encode(headers, msgspec.json.encode(payload))
     data = msgspec.json.encode(value)
+    if name == "ollama":
+        return data + b"\n"
     if name in ("anthropic_messages", "openai_responses"):
         return b"event: " + value["type"].encode() + b"\ndata: " + data + b"\n\n"
     return b"data: " + data + (b"\r\n\r\n" if name == "gemini" else b"\n\n")
@@ -167,7 +188,8 @@ def estranged(value: Any) -> Any:
         return [estranged(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: item if key in ("args", "input") else estranged(item) for key, item in value.items()} | {"later": 1}
+    free = ("args", "input", "arguments")
+    return {key: item if key in free else estranged(item) for key, item in value.items()} | {"later": 1}
 
 
 def long_way(name: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -175,6 +197,8 @@ def long_way(name: str, value: dict[str, Any]) -> dict[str, Any]:
         return {kind: estranged(payload) for kind, payload in value.items()}
     if name == "gemini":
         return value | {"later": 1}  # what a part has beside its text is not passed over
+    if name == "openai_responses" and value["type"].endswith("text.delta"):
+        return {key: member for key, member in value.items() if key != "content_index"}  # which goes without saying
     return dict(estranged(value))
 
 

@@ -61,7 +61,7 @@ class Frames:
             self._pending += chunk
             data = self._pending
         start = 0
-        while (frame := self._next(data, start)) is not None:
+        while start < len(data) and (frame := self._next(data, start)) is not None:
             yield frame
             start += len(frame.raw)
         if data is chunk:

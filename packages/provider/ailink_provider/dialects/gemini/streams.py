@@ -151,6 +151,7 @@ class Writer:
         self._choices: set[int] = set()
         self._ends: dict[int, dict[str, Any]] = {}
         self._notes: dict[int, list[dict[str, Any]]] = {}
+        self._around: dict[int, tuple[bytes, bytes]] = {}
         self._usage: Usage | None = None
         self._tier: str | None = None
 
@@ -167,6 +168,7 @@ class Writer:
                 "modelVersion": event.model or self._stamp["modelVersion"],
                 **({"responseId": event.id} if event.id else {}),
             }
+            self._around.clear()
             self._usage, self._tier = event.usage or self._usage, event.service_tier
             return b""
         if isinstance(event, MessageDelta):
@@ -196,10 +198,20 @@ class Writer:
         if held is not None:
             held.signature = event.signature or held.signature
             return self._grow(event.choice, held, event.text)
-        if not event.text and not event.logprobs:
-            return b""
-        logprobs = {"logprobsResult": write_logprobs(event.logprobs)} if event.logprobs else {}
-        return self._candidate(event.choice, {"text": event.text}, logprobs)
+        if event.logprobs:
+            return self._candidate(
+                event.choice, {"text": event.text}, {"logprobsResult": write_logprobs(event.logprobs)}
+            )
+        return self._text(event.choice, event.text) if event.text else b""
+
+    def _text(self, choice: int, text: str) -> bytes:
+        """Return a chunk of text alone: nearly every chunk is one, and all else in it stays the same."""
+        around = self._around.get(choice)
+        if around is None:
+            chunk = msgspec.json.encode(self._chunk(choice, {"text": ""}))
+            before, _, after = chunk.partition(b'"text":""')
+            around = self._around[choice] = before + b'"text":', after
+        return self._framed(around[0] + msgspec.json.encode(text) + around[1])
 
     def _grow(self, choice: int, held: "_Held", text: str) -> bytes:
         held.fragments.append(text)
@@ -234,9 +246,10 @@ class Writer:
         return self._candidate(choice, wire)
 
     def _candidate(self, choice: int, part: dict[str, Any] | None, more: dict[str, Any] | None = None) -> bytes:
-        if part is None:
-            return b""
-        return self._frame({"candidates": [{**write_candidate(choice, [part]), **(more or {})}], **self._stamp})
+        return b"" if part is None else self._frame(self._chunk(choice, part, more))
+
+    def _chunk(self, choice: int, part: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"candidates": [{**write_candidate(choice, [part]), **(more or {})}], **self._stamp}
 
     def _finish(self) -> bytes:
         unsaid = write_end(None)
@@ -252,7 +265,10 @@ class Writer:
         return left + self._close(body)
 
     def _frame(self, body: dict[str, Any]) -> bytes:
-        return b"data: " + msgspec.json.encode(body) + b"\r\n\r\n"
+        return self._framed(msgspec.json.encode(body))
+
+    def _framed(self, chunk: bytes) -> bytes:
+        return b"data: %b\r\n\r\n" % chunk
 
     def _close(self, body: dict[str, Any]) -> bytes:
         return self._frame(body)
@@ -267,9 +283,9 @@ class ArrayWriter(Writer):
         super().__init__(request)
         self._before = b"["
 
-    def _frame(self, body: dict[str, Any]) -> bytes:
+    def _framed(self, chunk: bytes) -> bytes:
         before, self._before = self._before, b"\n,\r\n"
-        return before + msgspec.json.encode(body)
+        return before + chunk
 
     def _close(self, body: dict[str, Any]) -> bytes:
         return self._frame(body) + b"\n]\n"
