@@ -23,8 +23,9 @@ check: install  ## lint, types, and that generated code is current
 	$(BIN)/mypy
 	$(BIN)/python packages/python/generate_sync.py --check
 
-bench: install  ## measure the gateway beside nginx (needs wrk and nginx)
+bench: install  ## measure the dialects, and the gateway beside nginx (needs wrk and nginx)
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/dialects.py
 
 lock: install  ## renew the lock files
 	cd locks && for name in runtime development; do ../$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \

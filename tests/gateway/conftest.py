@@ -9,6 +9,7 @@ import pytest
 
 from ailink_gateway import routes
 from ailink_gateway.backends.directory import upstream as compile_upstream
+from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Key, Snapshot, Upstream
 from ailink_gateway.pipeline import compose
@@ -220,7 +221,7 @@ def call(
             Authenticate(Callers(t=grant)),
             Choose(Resolver(snapshot or Snapshot())),
             Attempt(),
-            Dispatch(journal),
+            Dispatch(journal, MemoryThoughts()),
         )
         await compose(stages)(exchange)
         return Answer(caller.status, caller.headers, caller.body)

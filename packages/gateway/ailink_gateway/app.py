@@ -19,6 +19,7 @@ from ailink_gateway.backends.claims import StoreClaims
 from ailink_gateway.backends.directory import StoreDirectory, reach
 from ailink_gateway.backends.discovery import Discovery
 from ailink_gateway.backends.spool import Row, Spool
+from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.configured import open_configured
 from ailink_gateway.control import Broadcaster, create_control, owned, unlock
 from ailink_gateway.control.errors import answer
@@ -88,7 +89,7 @@ class Gateway:
                 Replay(StoreClaims(self.store, self.vault)),
                 Choose(Resolver(shared)),
                 Attempt(),
-                Dispatch(self.spool),
+                Dispatch(self.spool, MemoryThoughts()),
             )
         )
         self.broadcaster = Broadcaster()

@@ -110,6 +110,13 @@ class Grant(Struct, frozen=True):
     expires_at: float | None = None
     resolved: dict[str, list[Target]] = field(default_factory=dict)
 
+    @property
+    def tenant(self) -> str:
+        """Who owns what is kept between calls: this token, or the project of callers without one. No id of a token has
+        a colon.
+        """
+        return self.token_id or f"anonymous:{self.project_id}"
+
 
 class Snapshot(Struct, frozen=True):
     """What every token may reach: the known providers, upstreams with a key from the environment, aliases, and in

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 from ailink_gateway.exchange import Reply
 from ailink_gateway.grant import Grant
 from ailink_gateway.record import Opened, Record
+from ailink_gateway.thoughts import Turn
 
 
 class Directory(Protocol):
@@ -62,3 +63,13 @@ class Claims(Protocol):
 
     async def await_approval(self, claim: Claim, approval_id: str) -> None:
         """Note which approval decides about the request."""
+
+
+class Thoughts(Protocol):
+    """What models thought before they called tools, for the turns that clients send back without it."""
+
+    def keep(self, tenant: str, turn: Turn) -> None:
+        """Keep a turn for a while. Takes microseconds and does no I/O."""
+
+    def find(self, tenant: str, call_id: str) -> Turn | None:
+        """Return the turn of this tenant that made a tool call, None if it is not known (any more)."""

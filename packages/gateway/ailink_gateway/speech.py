@@ -12,6 +12,8 @@ from msgspec.json import encode
 from ailink_gateway.envelope import read_tree
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Target
+from ailink_gateway.ports import Thoughts
+from ailink_gateway.thoughts import Notes, Turn, restore, turns_of
 from ailink_provider.chat import (
     Chat,
     Embed,
@@ -85,12 +87,51 @@ class Relay:
         return len(exchange.body) // 4
 
 
+class Memory:
+    """The thoughts of one tenant's conversations with one target."""
+
+    def __init__(self, thoughts: Thoughts, tenant: str, target: Target) -> None:
+        self._thoughts, self._tenant = thoughts, tenant
+        self._dialect, self._model = target.upstream.dialect, target.model
+
+    def restore(self, chat: Chat) -> None:
+        """Put back what the model's turns lack, in place."""
+        restore(chat, self._dialect.name, self._find)
+
+    def notes(self) -> Notes:
+        """Return what takes notes of a stream."""
+        return Notes(self._dialect.name, self._model)
+
+    def keep_reply(self, reply: ChatReply) -> None:
+        """Keep what a client may lose of a whole reply."""
+        self.keep(turns_of(reply, self._dialect.name, self._model))
+
+    def keep(self, turns: list[Turn]) -> None:
+        """Keep these turns."""
+        for turn in turns:
+            self._thoughts.keep(self._tenant, turn)
+
+    def _find(self, call_id: str) -> Turn | None:
+        turn = self._thoughts.find(self._tenant, call_id)
+        if turn is None or turn.dialect != self._dialect.name:
+            return None
+        return None if self._dialect.thoughts_bound_to_model and turn.model != self._model else turn
+
+
 class Translation:
     """Two wire formats, with the canonical words between them."""
 
-    def __init__(self, exchange: Exchange, target: Target, inbound: Operation, outbound: Operation) -> None:
+    def __init__(
+        self, exchange: Exchange, target: Target, inbound: Operation, outbound: Operation, memory: Memory
+    ) -> None:
         self.request: Any = inbound.read_request(read_tree(exchange.body), exchange.model, exchange.route.stream)
         self.request.model = target.model
+        # A reply without tools has nothing that must come back, and costs nothing here.
+        calls = isinstance(self.request, Chat) and bool(self.request.tools)
+        self._memory = memory if calls else None
+        self._notes = memory.notes() if calls and exchange.streaming else None
+        if isinstance(self.request, Chat):
+            memory.restore(self.request)
         self._inbound, self._outbound = inbound, outbound
         self._sent = outbound.write_request(self.request, target.facts)
         self.losses = self._sent.losses
@@ -113,6 +154,8 @@ class Translation:
             raise not_a_reply(body)
         reply = self._outbound.read_reply(tree, self._sent)
         self.measured = measured_of(reply)
+        if self._memory is not None:
+            self._memory.keep_reply(reply)
         return encode(self._inbound.write_reply(reply, self.request))
 
     def feed(self, chunk: bytes) -> bytes:
@@ -135,6 +178,8 @@ class Translation:
                 self.measured.failure = event.failure
                 break
             _measure(event, self.measured)
+            if self._notes is not None and self._memory is not None:
+                self._memory.keep(self._notes.feed(event))
             out.append(self._writer.write(event))
         return b"".join(out)
 
@@ -150,7 +195,7 @@ class Translation:
 Speech: TypeAlias = Relay | Translation
 
 
-def speak(exchange: Exchange, target: Target) -> Speech:
+def speak(exchange: Exchange, target: Target, thoughts: Thoughts) -> Speech:
     """Return how this exchange is spoken with this target. Raises ``Failure`` when the target's dialect has no such
     operation.
     """
@@ -166,7 +211,8 @@ def speak(exchange: Exchange, target: Target) -> Speech:
             f"{target.upstream.name} has no {CANONICAL[inbound.speaks]}: ask another model.",
             param="model",
         )
-    return Translation(exchange, target, inbound, outbound)
+    assert exchange.grant is not None  # Authenticate stands before this
+    return Translation(exchange, target, inbound, outbound, Memory(thoughts, exchange.grant.tenant, target))
 
 
 def count_locally(exchange: Exchange) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ailink_provider.testing import MockUpstream
+from ailink_provider.testing.anthropic.replies import sign
 
 HAIKU, SONNET, OLD, OPUS = "claude-haiku-4-5", "claude-sonnet-4-6", "claude-3-5-haiku-20241022", "claude-opus-5-5"
 USER = {"role": "user", "content": "Hi"}
@@ -36,6 +37,7 @@ def image(kind: str, media_type: str, data: str) -> list[dict[str, Any]]:
 
 
 ENABLED = {"type": "enabled", "budget_tokens": 1024}
+THOUGHT = {"type": "thinking", "thinking": "", "signature": sign("", OPUS)}
 SCHEMA = {"format": {"type": "json_schema", "schema": {"type": "object"}}}
 
 # (model, fields over a minimal request, part of the message)
@@ -115,6 +117,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (HAIKU, talk("x", [{"type": "thinking", "thinking": "y", "signature": "z"}, text("x")], "x"),
      "messages.1.content.0: Invalid `signature` in `thinking` block"),
     (HAIKU, {"thinking": ENABLED, **talk("x", [use()], [result()])}, "Expected `thinking` or `redacted_thinking`"),
+    (OPUS, talk("x", [use("toolu_01a")], [result("toolu_01a")]), "Expected `thinking` or `redacted_thinking`"),
+    (OPUS, talk("x", [text("y"), THOUGHT, use("toolu_01a")], [result("toolu_01a")]), "but found `text`"),
     # media
     (HAIKU, talk(image("image", "image/jpeg", PNG)), "image/jpeg media type, but it does not appear"),
     (HAIKU, talk(image("image", "image/png", "!!")), "invalid base64 data"),
@@ -123,6 +127,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 RIGHT: list[tuple[str, dict[str, Any]]] = [
+    (OPUS, talk("x", [THOUGHT, use("toolu_01a")], [result("toolu_01a")])),
+    (OPUS, talk("x", [use("call_of_another_model")], [result("call_of_another_model")])),
     (HAIKU, {"temperature": 0.5, "top_k": 3, "stop_sequences": ["END"], "metadata": {"user_id": "3f6c1a"}}),
     (HAIKU, {"temperature": 1, "thinking": ENABLED}),
     (SONNET, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high", **SCHEMA}}),

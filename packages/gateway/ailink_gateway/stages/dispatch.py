@@ -20,7 +20,7 @@ from ailink_gateway.forward import (
 )
 from ailink_gateway.grant import Key, Target
 from ailink_gateway.mask import Mask, masked
-from ailink_gateway.ports import Journal
+from ailink_gateway.ports import Journal, Thoughts
 from ailink_gateway.record import PATH_LIMIT, Opened, capped
 from ailink_gateway.speech import Speech, count_locally, speak
 from ailink_gateway.stages import Proceed
@@ -36,10 +36,10 @@ CHARACTERS_A_TOKEN = 4
 
 
 class Dispatch:
-    """Needs the journal, in which a call is opened before it is made."""
+    """Needs the journal, in which a call is opened before it is made, and what models thought in earlier ones."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, thoughts: Thoughts) -> None:
+        self._journal, self._thoughts = journal, thoughts
 
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         target = exchange.target
@@ -65,7 +65,7 @@ class Dispatch:
         if exchange.route.operation == "count_tokens" and exchange.route.dialect is not target.upstream.dialect:
             exchange.warnings.append("the count is an estimate")
             return Reply(200, [(b"content-type", b"application/json")], count_locally(exchange))
-        speech = speak(exchange, target)
+        speech = speak(exchange, target, self._thoughts)
         _report(exchange, speech.losses)
         path, query = model_target(target.upstream, speech.path)
         request = Request(

@@ -35,8 +35,7 @@ class Replay:
         assert grant is not None  # Authenticate stands before this stage
         exchange.idempotency_key = key
         await exchange.read_body()
-        tenant = grant.token_id or f"anonymous:{grant.project_id}"
-        claim = await self._claims.claim(tenant, key, _hash(exchange))
+        claim = await self._claims.claim(grant.tenant, key, _hash(exchange))
         if claim.state == "new":
             return await self._execute(exchange, proceed, claim)
         if claim.state == "running" and claim.approval_id is not None:

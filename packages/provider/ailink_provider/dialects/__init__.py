@@ -140,6 +140,7 @@ class Dialect:
     ``read_models`` takes their names from what it says; "" and None where it is not asked. ``credential_query`` is
     where a key may stand in the query.
     ``base_version`` is what a base URL ends in whose paths carry no version ("/v1"), "" where they carry their own.
+    ``thoughts_bound_to_model`` says that a thought's signature is good for the model alone that gave it.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Dialect:
     base_version: str = ""
     models_path: str = ""
     read_models: Callable[[dict[str, Any]], list[str]] | None = None
+    thoughts_bound_to_model: bool = True
 
 
 def refuse_bound(chat: Chat, dialect: str) -> None:

@@ -6,7 +6,7 @@ Only what is counted is decoded: usage, the reason to stop, how many characters 
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ailink_provider.dialects import Measured
 from ailink_provider.dialects.anthropic_messages.errors import error_event, failure_of
@@ -14,7 +14,7 @@ from ailink_provider.dialects.anthropic_messages.streams import CUT_SHORT
 from ailink_provider.dialects.anthropic_messages.usage import WireUsage
 from ailink_provider.dialects.anthropic_messages.words import FINISH
 from ailink_provider.errors import Failure
-from ailink_provider.sse import Frame, Frames
+from ailink_provider.sse import Frame, Frames, ordinary
 
 
 class _Produced(Struct):
@@ -47,6 +47,25 @@ class _Frame(Struct):
     error: Any = None
 
 
+class _Text(Struct, tag="text_delta", gc=False):
+    text: str
+
+
+class _Thinking(Struct, tag="thinking_delta", gc=False):
+    text: str = field(name="thinking")
+
+
+class _Input(Struct, tag="input_json_delta", gc=False):
+    text: str = field(name="partial_json")
+
+
+class _Spoken(Struct, tag="content_block_delta", gc=False):
+    """What nearly every event of a stream is."""
+
+    delta: _Text | _Thinking | _Input
+
+
+_spoken = msgspec.json.Decoder(_Spoken).decode
 _FRAME = msgspec.json.Decoder(_Frame)
 _MESSAGE = msgspec.json.Decoder(_Message)
 
@@ -65,6 +84,16 @@ class Meter:
         """Return the frames to forward, byte for byte; nothing after an error."""
         if self.measured.failure is not None:
             return b""
+        if self._held is None and not self._frames.pending and (events := ordinary(chunk)) is not None:
+            produced = 0
+            try:
+                for _, data in events:
+                    produced += len(_spoken(data).delta.text)
+            except (ValueError, RecursionError):
+                pass  # there is another event in it: a closer look follows
+            else:
+                self.measured.characters += produced
+                return chunk
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:

@@ -71,12 +71,16 @@ class Writer:
         self._blocks = 0
         self._begun = False
         self._in_block = False
+        self._text_head: bytes | None = None  # how a delta of the open block begins, if that is one of text
         self._called = False
         self._finish: Finish | None = None
         self._usage: Usage | None = None
 
     def write(self, event: Event) -> bytes:
         """Return the bytes that this event becomes. Choices after the first have no place here."""
+        if (self._text_head is not None and type(event) is PartDelta and event.index == self._open and event.text
+                and event.annotation is None and event.choice == 0):
+            return self._text_head + msgspec.json.encode(event.text) + b"}}\n\n"
         match event:
             case PartDelta(choice=0):
                 return self._delta(event)
@@ -90,6 +94,7 @@ class Writer:
                 # The reason and the usage go out together, once both can be known.
                 if event.choice == 0 and event.finish is not None:
                     self._finish = event.finish
+                    self._text_head = None
                 self._usage = event.usage or self._usage
                 return b""
             case MessageEnd():
@@ -224,7 +229,9 @@ class Writer:
             return b""
         if isinstance(track.part, Thinking):
             return self._begin({"type": "thinking", "thinking": "", "signature": ""})
-        return self._begin({"type": "text", "text": ""})
+        written = self._begin({"type": "text", "text": ""})
+        self._text_head = self._block_delta("text_delta", text="").removesuffix(b'""}}\n\n')
+        return written
 
     def _begin(self, block: dict[str, Any]) -> bytes:
         self._in_block = True
@@ -238,7 +245,7 @@ class Writer:
         if self._open is None:
             return b""
         track = self._tracks[self._open]
-        self._open = None
+        self._open = self._text_head = None
         if not self._in_block:
             return b""
         # A call without arguments is a call with none, not with unreadable ones.

@@ -56,6 +56,25 @@ class _Frame(Struct):
     error: Any = None
 
 
+class _TextDelta(Struct, tag="text_delta", forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _ThinkingDelta(Struct, tag="thinking_delta", forbid_unknown_fields=True, gc=False):
+    text: str = field(name="thinking")
+
+
+class _InputDelta(Struct, tag="input_json_delta", forbid_unknown_fields=True, gc=False):
+    text: str = field(name="partial_json")
+
+
+class _Ordinary(Struct, tag="content_block_delta", gc=False):
+    """What nearly every event of a stream is: more of a block's words."""
+
+    index: int
+    delta: _TextDelta | _ThinkingDelta | _InputDelta
+
+
 class _Kind(Struct):
     type: str = ""
 
@@ -70,7 +89,13 @@ class _Open(Struct):
     began: bool = False
     fragments: list[str] = field(default_factory=list)
 
+    @property
+    def grows(self) -> bool:
+        """Whether the part is told in pieces."""
+        return not isinstance(self.part, Native) and not (isinstance(self.part, ToolCall) and self.part.custom)
 
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
 _DECODER = msgspec.json.Decoder(_Frame)
 _KIND = msgspec.json.Decoder(_Kind)
 
@@ -93,7 +118,8 @@ class Reader:
         events: list[Event] = []
         try:
             for frame in self._frames.feed(chunk):
-                events += self._read(frame)
+                if frame.event != b"content_block_delta" or not self._more(frame, events):
+                    events += self._read(frame)
         except Failure as failure:
             self._done = True
             events.append(MessageError(failure))
@@ -111,6 +137,22 @@ class Reader:
             self._done = True
             events.append(MessageError(failure))
         return events
+
+    def _more(self, frame: Frame, events: list[Event]) -> bool:
+        """Take an event that brings more words of a block that grows by them; return whether it is one."""
+        if self._done or frame.data is None:
+            return False
+        try:
+            more = _ordinary(frame.data)
+        except (ValueError, RecursionError):
+            return False  # another event: a closer look follows
+        block = self._blocks.get(more.index)
+        if block is None or not block.grows:
+            return False
+        if more.delta.text:
+            block.began = True
+            events.append(PartDelta(block.index, more.delta.text))
+        return True
 
     def _read(self, frame: Frame) -> list[Event]:
         if self._done or not frame.data or frame.data == b"[DONE]":

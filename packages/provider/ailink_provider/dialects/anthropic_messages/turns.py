@@ -105,12 +105,21 @@ class _Turns:
         if role == "user":
             return sorted(blocks, key=lambda block: block["type"] != "tool_result")
         if role == "assistant" and not self._draft.own:
-            return sorted(blocks, key=lambda block: _RANKS.get(block["type"], 1))
+            return _thoughtful(blocks)
         return blocks
 
 
-# Where another dialect's order is not this vendor's: thoughts come first, calls last. Its own order is left alone.
-_RANKS = {"thinking": 0, "redacted_thinking": 0, "tool_use": 2}
+_THOUGHTS = ("thinking", "redacted_thinking")
+
+
+def _thoughtful(blocks: list[Block]) -> list[Block]:
+    """Return blocks that came in another dialect's order in this vendor's: a thought first, calls last.
+
+    A turn that begins with a thought has the vendor's order as to its thoughts, which are proven in their places."""
+    if blocks[0]["type"] not in _THOUGHTS:
+        blocks = sorted(blocks, key=lambda block: block["type"] not in _THOUGHTS)
+    called = next((place for place, block in enumerate(blocks) if block["type"] == "tool_use"), len(blocks))
+    return blocks[:called] + sorted(blocks[called:], key=lambda block: block["type"] in (*_THOUGHTS, "tool_use"))
 
 
 def _system_blocks(message: Message, index: int, draft: Draft) -> list[Block]:

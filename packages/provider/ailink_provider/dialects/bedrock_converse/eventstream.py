@@ -7,8 +7,11 @@ payload means is not known here.
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import TypeAlias
 from zlib import crc32
+
+from msgspec import Struct
 
 from ailink_provider.errors import Failure
 
@@ -28,10 +31,10 @@ _INTEGERS = {2: struct.Struct(">b"), 3: struct.Struct(">h"), 4: struct.Struct(">
              8: struct.Struct(">q")}
 
 
-class Frame(NamedTuple):
+class Frame(Struct, gc=False):
     """One message: its headers, its payload and the bytes it came as."""
 
-    headers: dict[str, Header]
+    headers: Mapping[str, Header]
     payload: bytes
     raw: bytes
 
@@ -53,26 +56,34 @@ class Frames:
 
         Raises ``Failure`` (``upstream_failed``) on bytes that are no event stream or were changed on their way.
         """
-        self._pending += chunk
-        while (frame := self._next()) is not None:
+        data: bytes | bytearray = chunk
+        if self._pending:
+            self._pending += chunk
+            data = self._pending
+        start = 0
+        while start < len(data) and (frame := self._next(data, start)) is not None:
             yield frame
+            start += len(frame.raw)
+        if data is chunk:
+            self._pending += data[start:]
+        else:
+            del self._pending[:start]
 
-    def _next(self) -> Frame | None:
-        if len(self._pending) < _PRELUDE.size:
+    def _next(self, data: bytes | bytearray, start: int) -> Frame | None:
+        if len(data) - start < _PRELUDE.size:
             return None
-        total, headers_length, checksum = _PRELUDE.unpack_from(self._pending)
-        if crc32(self._pending[:8]) != checksum:
+        total, headers_length, checksum = _PRELUDE.unpack_from(data, start)
+        if crc32(data[start : start + 8]) != checksum:
             raise _broken("it does not begin as a frame of an event stream does")
         if headers_length > HEADERS_LIMIT or total < _LEAST + headers_length:
             raise _broken("the lengths of a frame contradict each other")
         if total > self._limit:
             raise _broken(f"a frame has more than {self._limit} bytes")
-        if len(self._pending) < total:
+        if len(data) - start < total:
             return None
-        raw = bytes(self._pending[:total])
-        del self._pending[:total]
+        raw = bytes(data[start : start + total])
         payload_start = _PRELUDE.size + headers_length
-        if crc32(memoryview(raw)[:-4]) != _NUMBER.unpack_from(raw, total - 4)[0]:
+        if crc32(raw[:-4]) != _NUMBER.unpack_from(raw, total - 4)[0]:
             raise _broken("the checksum of a frame is wrong")
         return Frame(_read_headers(raw[_PRELUDE.size : payload_start]), raw[payload_start:-4], raw)
 
@@ -89,7 +100,8 @@ def encode(headers: Mapping[str, str], payload: bytes) -> bytes:
     return frame + _NUMBER.pack(crc32(frame))
 
 
-def _read_headers(data: bytes) -> dict[str, Header]:
+@lru_cache(maxsize=64)  # a stream says the same few over and over
+def _read_headers(data: bytes) -> Mapping[str, Header]:
     headers: dict[str, Header] = {}
     place = 0
     try:

@@ -86,6 +86,18 @@ class _Open(Struct):
     pieces: list[Any] = field(default_factory=list)
 
 
+class _Words(Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _Ordinary(Struct, rename="camel", gc=False):
+    """What nearly every event of a stream is: more of a text."""
+
+    content_block_index: int
+    delta: _Words
+
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
 _DECODER = msgspec.json.Decoder(_Event)
 _FREE = "free text"
 
@@ -133,6 +145,8 @@ class Reader:
         return MessageError(failure)
 
     def _read(self, frame: Frame, events: list[Event]) -> None:
+        if self._more(frame, events):
+            return
         kind, name = frame.word(":message-type"), frame.word(":event-type")
         if kind in ("exception", "error"):
             raise failure_in(frame)
@@ -147,6 +161,23 @@ class Reader:
             self._begun = True
             events.append(MessageStart())
         handler(self, event, events)
+
+    def _more(self, frame: Frame, events: list[Event]) -> bool:
+        """Take an event that brings more of a text; return whether it is one."""
+        headers = frame.headers
+        if headers.get(":event-type") != "contentBlockDelta" or headers.get(":message-type") != "event":
+            return False
+        if self._done or self._closing is not None:
+            return False
+        try:
+            more = _ordinary(frame.payload)
+        except (ValueError, RecursionError):
+            return False  # another event: a closer look follows
+        block = self._blocks.get(more.content_block_index)
+        if block is None or block.kind is not None or type(block.part) is not Text:
+            return False
+        events.append(PartDelta(block.index, more.delta.text))
+        return True
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -24,8 +24,7 @@ _SYSTEM = ("system", "developer")
 _ATTACHED = {"text": "The document is attached."}
 _SILENT = {"text": "(no output)"}
 _OPENING = {"text": "(The conversation begins.)"}
-# Where another dialect's order is not this one's: thoughts come first, calls last. Its own order is left alone.
-_RANKS = {"reasoningContent": 0, "toolUse": 2}
+_THOUGHT, _CALL = "reasoningContent", "toolUse"
 # Whose models know that a tool's result can be an error; an id that does not tell is trusted.
 _TOLD_OF_ERRORS = ("", "anthropic", "amazon")
 
@@ -119,8 +118,18 @@ class _Turns:
         if role == "user":
             return _accompanied(sorted(entries, key=lambda entry: entry.kind != "toolResult"))
         if role == "assistant" and not self._draft.own:
-            return sorted(entries, key=lambda entry: _RANKS.get(entry.kind, 1))
+            return _thoughtful(entries)
         return entries
+
+
+def _thoughtful(entries: list[Entry]) -> list[Entry]:
+    """Return entries that came in another dialect's order in this one's: a thought first, calls last.
+
+    A turn that begins with a thought has the model's order as to its thoughts, which are proven in their places."""
+    if entries[0].kind != _THOUGHT:
+        entries = sorted(entries, key=lambda entry: entry.kind != _THOUGHT)
+    called = next((place for place, entry in enumerate(entries) if entry.kind == _CALL), len(entries))
+    return entries[:called] + sorted(entries[called:], key=lambda entry: entry.kind in (_THOUGHT, _CALL))
 
 
 def _accompanied(entries: list[Entry]) -> list[Entry]:

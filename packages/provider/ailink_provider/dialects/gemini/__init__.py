@@ -30,4 +30,5 @@ DIALECT = Dialect(
     credential_header=("x-goog-api-key", ""),
     request_headers=("x-goog-api-client",),
     response_headers=("x-gemini-service-tier",),
+    thoughts_bound_to_model=False,
 )

@@ -4,48 +4,50 @@ Frames go on byte for byte. Only an error that comes before anything else is hel
 its candidates have finished gets Gemini's in-stream error, so that its reader sees that it broke.
 """
 
+from typing import Any
+
 import msgspec
 from msgspec import Raw, Struct
 
 from ailink_provider.dialects import Measured
 from ailink_provider.dialects.gemini.errors import read_error_object, write_error
-from ailink_provider.dialects.gemini.fields import decode
 from ailink_provider.dialects.gemini.finishes import reason_for
 from ailink_provider.dialects.gemini.framing import Chunks
 from ailink_provider.dialects.gemini.usage import UsageMetadata, read_usage
 from ailink_provider.errors import Failure
 
+_ABSENT = Raw()
 _EMPTY = (b"", b"null")
 
 
-class _Part(Struct, rename="camel"):
+class _Part(Struct, rename="camel", gc=False):
     text: str | None = None
-    function_call: Raw = Raw()
+    function_call: Raw = _ABSENT
 
 
-class _Content(Struct):
+class _Content(Struct, gc=False):
     parts: list[_Part] | None = None
 
 
-class _Candidate(Struct, rename="camel"):
+class _Candidate(Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
     index: int | None = None
 
 
-class _Feedback(Struct, rename="camel"):
+class _Feedback(Struct, rename="camel", gc=False):
     block_reason: str | None = None
 
 
-class _Chunk(Struct, rename="camel"):
+class _Chunk(Struct, rename="camel", gc=False):
     candidates: list[_Candidate] | None = None
     usage_metadata: UsageMetadata | None = None
     prompt_feedback: _Feedback | None = None
     model_version: str | None = None
-    error: Raw = Raw()
+    error: Any = None
 
 
-_CHUNK = msgspec.json.Decoder(_Chunk)
+_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class Tally:
@@ -60,13 +62,12 @@ class Tally:
     def add(self, data: bytes) -> bool:
         """Count one chunk; return whether it was understood. One that was not counts nothing."""
         try:
-            chunk = _CHUNK.decode(data)
-            error = decode(bytes(chunk.error) or b"null")
+            chunk = _decode(data)
         except (ValueError, RecursionError):
             return False
         measured = self.measured
-        if error:
-            measured.failure = read_error_object(error)
+        if chunk.error:
+            measured.failure = read_error_object(chunk.error)
             return True
         measured.model = chunk.model_version or measured.model
         if chunk.usage_metadata is not None:
@@ -79,14 +80,17 @@ class Tally:
 
     def _candidate(self, candidate: _Candidate, choice: int) -> None:
         self._seen.add(choice)
-        for part in (candidate.content.parts if candidate.content else None) or ():
-            call = bytes(part.function_call)
-            if call not in _EMPTY:
+        content = candidate.content
+        for part in (content.parts if content is not None else None) or ():
+            if part.text is not None:
+                self.measured.characters += len(part.text)
+            if part.function_call is not _ABSENT and (call := bytes(part.function_call)) not in _EMPTY:
                 self._called.add(choice)
                 self.measured.characters += len(call)
-            self.measured.characters += len(part.text or "")
         if candidate.finish_reason:
             self._ended[choice] = candidate.finish_reason
+        if not self._ended:
+            return
         self.measured.complete = self._ended.keys() == self._seen
         first = min(self._seen)
         if first in self._ended:
@@ -106,11 +110,12 @@ class Meter:
     def feed(self, chunk: bytes) -> bytes:
         """Return the whole frames that these bytes complete, none from an error that comes first."""
         raw: list[bytes] = []
+        measured = self.measured
         try:
             for frame in self._chunks.feed(chunk):
                 if frame.data is not None:
                     self._count(frame.data)
-                if self.measured.failure is None or self._told:
+                if measured.failure is None or self._told:
                     raw.append(frame.raw)
         except Failure as failure:
             self.measured.failure = self.measured.failure or failure

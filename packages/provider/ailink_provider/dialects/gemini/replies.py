@@ -36,11 +36,11 @@ from ailink_provider.dialects.gemini.fields import integer, join, many, members,
 from ailink_provider.dialects.gemini.finishes import blocked_prompt, check_finish, reason_for, write_finish
 from ailink_provider.dialects.gemini.media import write_shown_media
 from ailink_provider.dialects.gemini.names import NAME
-from ailink_provider.dialects.gemini.parts import arguments, call_part, members_of, read_part, signed
+from ailink_provider.dialects.gemini.parts import Piece, arguments, call_part, members_of, read_part, signed
 from ailink_provider.dialects.gemini.requests import TIER_WORDS, TIERS
 from ailink_provider.dialects.gemini.signatures import is_mark, seal, write_marked
 from ailink_provider.dialects.gemini.turns import Turn
-from ailink_provider.dialects.gemini.usage import read_metadata, read_usage, write_usage
+from ailink_provider.dialects.gemini.usage import UsageMetadata, read_metadata, read_usage, write_usage
 from ailink_provider.errors import Failure
 
 CHOICE_LIMIT = 64
@@ -58,6 +58,7 @@ class Answer:
         self._turns: dict[int, Turn] = {}
         self._finishes: dict[int, Finish] = {}
         self._usage: Usage | None = None
+        self._metadata: UsageMetadata | None = None
 
     def chunk(self, body: Any) -> list[Event]:
         """Return the events of one chunk, decoded."""
@@ -74,6 +75,21 @@ class Answer:
                 failure = Failure("upstream_failed", f"The upstream's answer cannot be read: {failure.message}")
             events.append(self.fail(failure))
         return events
+
+    @property
+    def begun(self) -> bool:
+        """Whether a candidate was seen."""
+        return bool(self._turns)
+
+    def more(self, choice: int, text: str, metadata: UsageMetadata | None, events: list[Event]) -> bool:
+        """Take a chunk of no more than a piece of a candidate's text; return whether that candidate has begun."""
+        turn = self._turns.get(choice)
+        if turn is None:
+            return False
+        if metadata is not None:
+            self._count(metadata, events)
+        events += turn.add(Piece(Text(text)))
+        return True
 
     def fail(self, failure: Failure) -> MessageError:
         """Return the last event of an answer that broke."""
@@ -102,18 +118,17 @@ class Answer:
         if fields.get("error"):
             raise read_error_object(fields["error"])
         metadata = read_metadata(fields.get("usageMetadata"))
-        tier = TIER_WORDS.get(metadata.service_tier or "") if metadata else None
         if not self._started:
             self._started = True
             identity = text(fields.get("responseId", ""), "responseId")
             self._seed = identity or token_hex(12)
             events.append(
-                MessageStart(identity, text(fields.get("modelVersion", ""), "modelVersion"), service_tier=tier)
+                MessageStart(
+                    identity, text(fields.get("modelVersion", ""), "modelVersion"), service_tier=_tier(metadata)
+                )
             )
-        usage = read_usage(metadata) if metadata else None
-        if usage is not None and usage != self._usage:  # before anything can fail: it is billed all the same
-            self._usage = usage
-            events.append(MessageDelta(usage=usage, service_tier=tier))
+        if metadata is not None:  # before anything can fail: it is billed all the same
+            self._count(metadata, events)
         for position, candidate in enumerate(many(fields.get("candidates", []), "candidates")):
             self._candidate(candidate, position, events)
         feedback = members(fields.get("promptFeedback", {}), "promptFeedback")
@@ -122,6 +137,14 @@ class Answer:
                 text(feedback["blockReason"], "promptFeedback.blockReason"),
                 text(feedback.get("blockReasonMessage", ""), "promptFeedback.blockReasonMessage"),
             )
+
+    def _count(self, metadata: UsageMetadata, events: list[Event]) -> None:
+        if metadata != self._metadata:
+            self._metadata = metadata
+            usage = read_usage(metadata)
+            if usage != self._usage:
+                self._usage = usage
+                events.append(MessageDelta(usage=usage, service_tier=_tier(metadata)))
 
     def _candidate(self, value: Any, position: int, events: list[Event]) -> None:
         where = f"candidates[{position}]"
@@ -154,6 +177,10 @@ class Answer:
             if isinstance(given, str):
                 call.custom, call.arguments = True, given
         call.name = self._sent.names.get(call.name, call.name)
+
+
+def _tier(metadata: UsageMetadata | None) -> str | None:
+    return TIER_WORDS.get(metadata.service_tier or "") if metadata is not None else None
 
 
 def read_reply(body: dict[str, Any], sent: Sent) -> Reply:

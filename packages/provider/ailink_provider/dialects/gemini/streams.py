@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ailink_provider.chat import (
     Chat,
@@ -40,9 +41,35 @@ from ailink_provider.dialects.gemini.replies import (
     write_part,
     write_tier,
 )
-from ailink_provider.dialects.gemini.usage import write_usage
+from ailink_provider.dialects.gemini.usage import UsageMetadata, write_usage
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame
+
+
+class _Part(Struct, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _Content(Struct, forbid_unknown_fields=True, gc=False):
+    parts: tuple[_Part]
+    role: str = ""
+
+
+class _Candidate(Struct, forbid_unknown_fields=True, gc=False):
+    content: _Content
+    index: int = 0
+
+
+class _Ordinary(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
+    """What nearly every chunk of a stream is: more of one candidate's text, and the usage so far."""
+
+    candidates: tuple[_Candidate]
+    usage_metadata: UsageMetadata | None = None
+    model_version: str = ""
+    response_id: str = ""
+
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
 
 
 class Reader:
@@ -66,13 +93,25 @@ class Reader:
             return events
         try:
             for frame in frames():
-                if frame.data is not None and not self._answer.broken:
+                if frame.data is not None and not self._answer.broken and not self._more(frame.data, events):
                     events += self._answer.chunk(decode(frame.data))
         except ValueError:
             events.append(self._answer.fail(Failure("upstream_failed", "The upstream sent a chunk that is not JSON.")))
         except Failure as failure:
             events.append(self._answer.fail(failure))
         return events
+
+
+    def _more(self, data: bytes, events: list[Event]) -> bool:
+        """Take a chunk that brings more of a text; return whether it is one."""
+        if not self._answer.begun:
+            return False
+        try:
+            chunk = _ordinary(data)
+        except (ValueError, RecursionError):
+            return False  # another chunk: a closer look follows
+        candidate = chunk.candidates[0]
+        return self._answer.more(candidate.index, candidate.content.parts[0].text, chunk.usage_metadata, events)
 
 
 class _Held:
@@ -112,6 +151,7 @@ class Writer:
         self._choices: set[int] = set()
         self._ends: dict[int, dict[str, Any]] = {}
         self._notes: dict[int, list[dict[str, Any]]] = {}
+        self._around: dict[int, tuple[bytes, bytes]] = {}
         self._usage: Usage | None = None
         self._tier: str | None = None
 
@@ -128,6 +168,7 @@ class Writer:
                 "modelVersion": event.model or self._stamp["modelVersion"],
                 **({"responseId": event.id} if event.id else {}),
             }
+            self._around.clear()
             self._usage, self._tier = event.usage or self._usage, event.service_tier
             return b""
         if isinstance(event, MessageDelta):
@@ -157,10 +198,20 @@ class Writer:
         if held is not None:
             held.signature = event.signature or held.signature
             return self._grow(event.choice, held, event.text)
-        if not event.text and not event.logprobs:
-            return b""
-        logprobs = {"logprobsResult": write_logprobs(event.logprobs)} if event.logprobs else {}
-        return self._candidate(event.choice, {"text": event.text}, logprobs)
+        if event.logprobs:
+            return self._candidate(
+                event.choice, {"text": event.text}, {"logprobsResult": write_logprobs(event.logprobs)}
+            )
+        return self._text(event.choice, event.text) if event.text else b""
+
+    def _text(self, choice: int, text: str) -> bytes:
+        """Return a chunk of text alone: nearly every chunk is one, and all else in it stays the same."""
+        around = self._around.get(choice)
+        if around is None:
+            chunk = msgspec.json.encode(self._chunk(choice, {"text": ""}))
+            before, _, after = chunk.partition(b'"text":""')
+            around = self._around[choice] = before + b'"text":', after
+        return self._framed(around[0] + msgspec.json.encode(text) + around[1])
 
     def _grow(self, choice: int, held: "_Held", text: str) -> bytes:
         held.fragments.append(text)
@@ -195,9 +246,10 @@ class Writer:
         return self._candidate(choice, wire)
 
     def _candidate(self, choice: int, part: dict[str, Any] | None, more: dict[str, Any] | None = None) -> bytes:
-        if part is None:
-            return b""
-        return self._frame({"candidates": [{**write_candidate(choice, [part]), **(more or {})}], **self._stamp})
+        return b"" if part is None else self._frame(self._chunk(choice, part, more))
+
+    def _chunk(self, choice: int, part: dict[str, Any], more: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"candidates": [{**write_candidate(choice, [part]), **(more or {})}], **self._stamp}
 
     def _finish(self) -> bytes:
         unsaid = write_end(None)
@@ -213,7 +265,10 @@ class Writer:
         return left + self._close(body)
 
     def _frame(self, body: dict[str, Any]) -> bytes:
-        return b"data: " + msgspec.json.encode(body) + b"\r\n\r\n"
+        return self._framed(msgspec.json.encode(body))
+
+    def _framed(self, chunk: bytes) -> bytes:
+        return b"data: %b\r\n\r\n" % chunk
 
     def _close(self, body: dict[str, Any]) -> bytes:
         return self._frame(body)
@@ -228,9 +283,9 @@ class ArrayWriter(Writer):
         super().__init__(request)
         self._before = b"["
 
-    def _frame(self, body: dict[str, Any]) -> bytes:
+    def _framed(self, chunk: bytes) -> bytes:
         before, self._before = self._before, b"\n,\r\n"
-        return before + msgspec.json.encode(body)
+        return before + chunk
 
     def _close(self, body: dict[str, Any]) -> bytes:
         return self._frame(body) + b"\n]\n"

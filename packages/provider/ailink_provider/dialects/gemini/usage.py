@@ -12,14 +12,14 @@ from msgspec import Struct
 from ailink_provider.chat import Usage
 
 
-class ModalityCount(Struct):
+class ModalityCount(Struct, gc=False):
     """Tokens of one modality: TEXT, IMAGE, VIDEO, AUDIO or DOCUMENT."""
 
     modality: str | None = None
     token_count: int | None = msgspec.field(name="tokenCount", default=None)
 
 
-class UsageMetadata(Struct, rename="camel"):
+class UsageMetadata(Struct, rename="camel", gc=False):
     """``usageMetadata`` as far as it is read. Early chunks of a stream leave some of it out."""
 
     prompt_token_count: int | None = None
@@ -79,7 +79,11 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _audio(details: list[ModalityCount] | None) -> int:
-    return sum(item.token_count or 0 for item in details or () if item.modality == "AUDIO")
+    count = 0
+    for item in details or ():
+        if item.modality == "AUDIO":
+            count += item.token_count or 0
+    return count
 
 
 def _details(total: int, audio: int) -> list[dict[str, Any]]:

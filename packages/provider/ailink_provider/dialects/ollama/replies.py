@@ -71,6 +71,16 @@ class Answer:
             events += self.fail(failure)
         return events
 
+    @property
+    def saying(self) -> bool:
+        """Whether a text is open."""
+        return type(self._open) is Text
+
+    def more(self, text: str, events: list[Event]) -> None:
+        """Add to the text that is open."""
+        if text:
+            events.append(PartDelta(self._parts - 1, text))
+
     def fail(self, failure: Failure) -> list[Event]:
         """Return the last event of an answer that broke; none if it has ended already."""
         if self.ended:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ailink_provider.chat import (
     Chat,
@@ -32,6 +33,24 @@ from ailink_provider.dialects.ollama.framing import Lines
 from ailink_provider.errors import Failure
 
 
+class _Message(Struct, forbid_unknown_fields=True, gc=False):
+    content: str
+    role: str = ""
+
+
+class _Ordinary(Struct, gc=False):
+    """What nearly every line of a stream is: more of the text, and nothing else."""
+
+    message: _Message
+    done: bool
+    done_reason: None = None
+    logprobs: None = None
+    error: None = None
+
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
+
+
 class ChatReader:
     """Reads an upstream's stream."""
 
@@ -53,13 +72,27 @@ class ChatReader:
             for line in lines():
                 if self._answer.ended:
                     break
-                if line.strip():
+                if line.strip() and not self._more(line, events):
                     events += self._answer.line(msgspec.json.decode(line))
         except UNREADABLE:
             events += self._answer.fail(Failure("upstream_failed", replies.NOT_JSON))
         except Failure as failure:
             events += self._answer.fail(failure)
         return events
+
+
+    def _more(self, line: bytes, events: list[Event]) -> bool:
+        """Take a line that says more of the text that is open; return whether it is one."""
+        if not self._answer.saying:
+            return False
+        try:
+            more = _ordinary(line)
+        except UNREADABLE:
+            return False  # another line: a closer look follows
+        if more.done:
+            return False
+        self._answer.more(more.message.content, events)
+        return True
 
 
 class ChatWriter:

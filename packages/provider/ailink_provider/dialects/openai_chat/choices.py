@@ -57,6 +57,11 @@ class ChoiceReader:
         self._audio: dict[str, list[Any]] = {}
         self._finished = False
 
+    @property
+    def text(self) -> int | None:
+        """The index of the text that is open, None if none is."""
+        return self._said_index if type(self._said) is Text and not self._finished else None
+
     def read(self, choice: dict[str, Any], delta: dict[str, Any], logprobs: list[TokenLogprob] | None,
              emit: Emit) -> None:
         """Emit the events of what one chunk adds to the choice."""
@@ -209,6 +214,15 @@ class ChoiceWriter:
         opening = [] if self._introduced else [{"role": "assistant", "content": "", "refusal": None}]
         self._introduced = True
         return [*opening, delta] if delta else opening
+
+    def says(self, index: int, text: str) -> bool:
+        """Whether a part's delta is no more than this content, which is counted then."""
+        opened = self._parts.get(index)
+        if opened is None or type(opened.part) is not Text or not text:
+            return False
+        opened.empty = False
+        self._length += len(text)
+        return True
 
     def start(self, index: int, part: Part) -> list[dict[str, Any]]:
         """Return the deltas that open a part, with all that is known of it."""

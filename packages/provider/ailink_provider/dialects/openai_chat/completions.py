@@ -106,6 +106,8 @@ class TextCompletions:
 class TextReader(ChatReader):
     """Reads a stream of ``text_completion``."""
 
+    may_be_ordinary = False
+
     def delta(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Return the text that a choice adds, as a chat's delta."""
         return {"content": choice.get("text")}

@@ -7,6 +7,7 @@ an opening chunk without a reply. Writing is exact.
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ailink_provider.chat import (
     Chat,
@@ -30,6 +31,38 @@ from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames
 
 DONE = b"[DONE]"
+
+
+class _Content(Struct, forbid_unknown_fields=True, gc=False):
+    """A delta of text alone; services differ in what they say is null."""
+
+    content: str
+    role: str | None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _Saying(Struct, gc=False):
+    delta: _Content
+    index: int = 0
+    logprobs: None = None
+    finish_reason: None = None
+    error: None = None
+
+
+class _Ordinary(Struct, gc=False):
+    """What nearly every chunk of a stream is: more text, and nothing else."""
+
+    choices: tuple[_Saying]
+    usage: None = None
+    error: None = None
+
+
+_ordinary = msgspec.json.Decoder(_Ordinary).decode
+
 _CHOICES_LIMIT = 128  # the API's own, of `n`
 NOT_JSON = "The upstream sent an event that is not JSON."
 CUT_SHORT = "The upstream's stream ended before it was complete."
@@ -37,6 +70,8 @@ CUT_SHORT = "The upstream's stream ended before it was complete."
 
 class ChatReader:
     """Reads an upstream's stream of ``chat.completion.chunk``."""
+
+    may_be_ordinary = True
 
     def __init__(self, sent: Sent) -> None:
         self._frames = Frames()
@@ -82,6 +117,8 @@ class ChatReader:
             if data == DONE:
                 self._end(emit)
                 return
+            if self.may_be_ordinary and self._text(data, emit):
+                continue
             try:
                 chunk = msgspec.json.decode(data)
             except UNREADABLE:
@@ -91,6 +128,21 @@ class ChatReader:
                 self._fail(errors.stream_error(chunk), emit)
             else:
                 self._chunk(as_object(chunk), emit)
+
+    def _text(self, data: bytes, emit: Emit) -> bool:
+        """Take a chunk that says more of the text that is open; return whether it is one."""
+        choice = self._choices.get(0)
+        if choice is None or (index := choice.text) is None:
+            return False
+        try:
+            said = _ordinary(data).choices[0]
+        except UNREADABLE:
+            return False  # another chunk: a closer look follows
+        if said.index != 0:
+            return False
+        if said.delta.content:
+            emit(PartDelta(index, said.delta.content))
+        return True
 
     def _chunk(self, chunk: dict[str, Any], emit: Emit) -> None:
         choices = as_objects(chunk.get("choices"))
@@ -144,13 +196,19 @@ class ChatWriter:
         self._choices: dict[int, ChoiceWriter] = {}
         self._head = b""
         self._tail = b'],"usage":null}\n\n' if chat.include_usage else b"]}\n\n"
+        self._around: dict[int, tuple[bytes, bytes] | None] = {}
 
     def write(self, event: Event) -> bytes:
         """Return the bytes that this event becomes."""
         if isinstance(event, PartDelta):
             choice = self._choice(event.choice)
+            if (event.annotation is None and event.logprobs is None and (around := self._around.get(event.choice))
+                    and choice.says(event.index, event.text)):
+                return around[0] + msgspec.json.encode(event.text) + around[1]
             return self._chunks(event.choice, choice.delta(event), event.logprobs)
         if isinstance(event, PartStart):
+            if event.choice not in self._around:
+                self._around[event.choice] = self._split(event.choice)
             return self._chunks(event.choice, self._choice(event.choice).start(event.index, event.part))
         if isinstance(event, PartEnd):
             return self._chunks(event.choice, self._choice(event.choice).end(event.index))
@@ -190,6 +248,12 @@ class ChatWriter:
             written += self._chunk(self.choice(number, delta, logprobs, {"finish_reason": None}))
             logprobs = None
         return written
+
+    def _split(self, number: int) -> tuple[bytes, bytes] | None:
+        """Return what stands before and after the text in a chunk of text alone, None where there is no such chunk."""
+        chunk = self._chunk(self.choice(number, {"content": ""}, None, {"finish_reason": None}))
+        before, found, after = chunk.partition(b'"content":""')
+        return (before + b'"content":', after) if found else None
 
     def _chunk(self, choice: dict[str, Any] | None) -> bytes:
         return b"" if choice is None else self._head + msgspec.json.encode(choice) + self._tail

@@ -83,6 +83,15 @@ class Answer:
             case MessageEnd():
                 yield from self._end()
 
+    def says(self, event: PartDelta) -> tuple[bytes, bytes] | None:
+        """Take a delta that is no more than the text of what is being said; return what its event on the wire has
+        before the text, and after it up to its number. None for any other delta."""
+        words = self._words.get(event.index) if event.text and event.choice == 0 else None
+        if not isinstance(words, tuple) or not words[1].open:
+            return None
+        words[1].fragments.append(event.text)
+        return words[1].around
+
     def partial(self) -> dict[str, Any]:
         """Return the reply as far as it came, with the items that are whole."""
         if not self._begun:

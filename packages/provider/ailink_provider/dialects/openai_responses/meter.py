@@ -15,7 +15,7 @@ from ailink_provider.dialects.openai_responses.fields import as_object, as_objec
 from ailink_provider.dialects.openai_responses.items import CALLS
 from ailink_provider.dialects.openai_responses.streams import CUT_SHORT, NOT_JSON, OPENING, TERMINAL
 from ailink_provider.errors import Failure
-from ailink_provider.sse import Frame, Frames
+from ailink_provider.sse import Frame, Frames, ordinary
 
 
 class _Event(Struct, gc=False):
@@ -26,7 +26,16 @@ class _Event(Struct, gc=False):
     error: Any = None
 
 
+class _Spoken(Struct, tag="response.output_text.delta", gc=False):
+    """What nearly every event of a stream is."""
+
+    delta: str
+    sequence_number: int
+    error: None = None
+
+
 _decode = msgspec.json.Decoder(_Event).decode
+_spoken = msgspec.json.Decoder(_Spoken).decode
 _SOUND = "response.audio.delta"
 
 
@@ -46,6 +55,8 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the bytes to forward: whole frames only, none from an error that comes first."""
+        if self._spoken(chunk):
+            return chunk
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:
@@ -60,6 +71,25 @@ class StreamMeter:
         if not self.measured.complete:
             rest += self._break(Failure("upstream_failed", CUT_SHORT))
         return rest
+
+    def _spoken(self, chunk: bytes) -> bool:
+        """Count a chunk of nothing but words; return whether it is one."""
+        events = ordinary(chunk) if self._held is None and not self._frames.pending else None
+        if events is None or self.measured.failure is not None:
+            return False
+        produced = number = 0
+        try:
+            for name, data in events:
+                event = _spoken(data)
+                if name == b"error":
+                    return False
+                produced += len(event.delta)
+                number = event.sequence_number
+        except UNREADABLE:
+            return False  # there is another event in it: a closer look follows
+        self.measured.characters += produced
+        self._number = number + 1
+        return True
 
     def _forward(self, frame: Frame) -> bytes:
         """Read one event; return what of it is to be forwarded."""

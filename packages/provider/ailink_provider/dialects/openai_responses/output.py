@@ -8,6 +8,7 @@ from typing import Any
 from ailink_provider.chat import PartDelta, Refusal, Text, Thinking, TokenLogprob, ToolCall
 from ailink_provider.dialects.openai_responses import figures, reasoning
 from ailink_provider.dialects.openai_responses.draft import call_id
+from ailink_provider.dialects.openai_responses.errors import frame
 from ailink_provider.dialects.openai_responses.fields import NAME, as_text
 
 Events = Iterator[dict[str, Any]]
@@ -112,6 +113,8 @@ class Speech(Item):
     def open(self, part: Text | Refusal) -> "tuple[Said, dict[str, Any]]":
         """Return a new part of the content, and the event that opens it."""
         opened = Said(len(self._parts), part)
+        before, _, after = frame(self._delta(opened, "", [])).partition(b'"delta":""')
+        opened.around = before + b'"delta":', after.removesuffix(b"}\n\n") + b',"sequence_number":'
         self._parts.append(opened)
         return opened, self._event("content_part.added", content_index=opened.index, part=opened.value())
 
@@ -124,11 +127,14 @@ class Speech(Item):
             return
         if event.text or logprobs:
             part.fragments.append(event.text)
-            shown = {"logprobs": figures.write_logprobs(logprobs)} if part.kind == "output_text" else {}
-            yield self._event(f"{part.kind}.delta", content_index=part.index, delta=event.text, **shown)
+            yield self._delta(part, event.text, logprobs)
         if event.annotation is not None and (citation := part.cite(event.annotation)) is not None:
             yield self._event("output_text.annotation.added", content_index=part.index,
                               annotation_index=len(part.annotations) - 1, annotation=citation)
+
+    def _delta(self, part: "Said", text: str, logprobs: list[TokenLogprob]) -> dict[str, Any]:
+        shown = {"logprobs": figures.write_logprobs(logprobs)} if part.kind == "output_text" else {}
+        return self._event(f"{part.kind}.delta", content_index=part.index, delta=text, **shown)
 
     def close(self, part: "Said") -> Events:
         """Yield what completes a part, and the message if it was the last to be waited for."""
@@ -158,7 +164,10 @@ class Speech(Item):
 
 
 class Said:
-    """A text or a refusal that is being said."""
+    """A text or a refusal that is being said. ``around`` is what its deltas on the wire have before the text and behind
+    it."""
+
+    around: tuple[bytes, bytes]
 
     def __init__(self, index: int, part: Text | Refusal) -> None:
         self.index = index

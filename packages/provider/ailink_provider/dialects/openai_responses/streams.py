@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ailink_provider.chat import (
     Chat,
@@ -56,6 +57,18 @@ class _Open:
         self.section: tuple[str, int] | None = None
 
 
+class _Spoken(Struct, tag="response.output_text.delta", gc=False):
+    """What nearly every event of a stream is: more of a text."""
+
+    output_index: int
+    content_index: int
+    delta: str
+    logprobs: list[Any] | None = None
+
+
+_spoken = msgspec.json.Decoder(_Spoken).decode
+
+
 class Reader:
     """Reads an upstream's stream."""
 
@@ -99,6 +112,8 @@ class Reader:
         for frame in frames:
             if self._ended:
                 return
+            if frame.event == b"response.output_text.delta" and self._spoke(frame.data or b""):
+                continue
             if frame.data is None or not (data := frame.data.strip()) or data == b"[DONE]":
                 continue
             try:
@@ -109,6 +124,18 @@ class Reader:
             if kind == "error" or frame.event == b"error" or (event.get("error") and not kind):
                 raise errors.refusal_of(event)
             self._event(kind, event)
+
+    def _spoke(self, data: bytes) -> bool:
+        """Take an event that brings more of a text that is open; return whether it is one."""
+        try:
+            more = _spoken(data)
+        except UNREADABLE:
+            return False  # another event, or one of another shape: a closer look follows
+        opened = self._open.get((more.output_index, more.content_index))
+        if opened is None or more.logprobs:
+            return False
+        self._more(opened, more.delta)
+        return True
 
     def _event(self, kind: str, event: dict[str, Any]) -> None:
         if kind in OPENING:
@@ -269,6 +296,10 @@ class Writer:
 
     def write(self, event: Event) -> bytes:
         """Return the bytes that this event becomes."""
+        if (type(event) is PartDelta and event.annotation is None and event.logprobs is None
+                and (around := self._answer.says(event)) is not None):
+            number, self._number = self._number, self._number + 1
+            return b"%b%b%b%d}\n\n" % (around[0], msgspec.json.encode(event.text), around[1], number)
         if isinstance(event, MessageError):
             return errors.broken(event.failure, self._answer.partial(), self._number)
         written = []

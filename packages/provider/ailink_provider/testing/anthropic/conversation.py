@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ailink_provider.testing.anthropic.models import Model
-from ailink_provider.testing.anthropic.replies import sign
+from ailink_provider.testing.anthropic.replies import is_minted, sign
 from ailink_provider.testing.vendor import Breach, Path
 
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -91,18 +91,21 @@ def _call_ids(identifiers: list[str], seen: set[str], index: int) -> Iterator[Br
         seen.add(identifier)
 
 
-def _thoughts(body: dict[str, Any], _: Model) -> Iterator[Breach]:
+def _thoughts(body: dict[str, Any], facts: Model) -> Iterator[Breach]:
     """A thinking block comes back as it was made, to the model that made it; and before the tools it led to."""
     for where, block in _all_blocks(body):
         if block["type"] == "thinking" and block["signature"] != sign(block["thinking"], body["model"]):
             yield Breach(f"{'.'.join(map(str, where))}: Invalid `signature` in `thinking` block", where)
-    if (body.get("thinking") or {}).get("type") != "enabled":
+    enabled = (body.get("thinking") or {}).get("type") == "enabled"
+    if not enabled and not facts.always_thinks:
         return
     replies = [(index, _blocks(turn)) for index, turn in enumerate(body["messages"]) if turn["role"] == "assistant"]
     if replies:
         index, blocks = replies[-1]
         kinds = [block["type"] for block in blocks]
-        if "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking"):
+        # A model that always thinks has thought before its own calls; those of history from elsewhere are let be.
+        owed = [block for block in blocks if block["type"] == "tool_use" and (enabled or is_minted(block["id"]))]
+        if owed and kinds[0] not in ("thinking", "redacted_thinking"):
             yield Breach(f"messages.{index}.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
                          f"`{kinds[0]}`. When `thinking` is enabled, a final `assistant` message must start with a "
                          "thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks).",

@@ -16,6 +16,7 @@ from ailink_provider.testing.script import Answer
 from ailink_provider.testing.vendor import Stream, Whole, encode, mint
 
 _FRAGMENT = 8  # characters of tool input in one delta
+_CALL = "toolu_01"  # how the id of a tool call begins
 _FINISHES = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal",
              "pause": "pause_turn"}
 
@@ -40,6 +41,11 @@ def count_tokens(body: dict[str, Any], answer: Answer, serial: int) -> Whole:
 def sign(thinking: str, name: str) -> str:
     """Return the signature that this model's thinking block carries: whoever sends it back must send both."""
     return b64encode(sha256(f"{name}\0{thinking}".encode()).digest() * 3).decode()
+
+
+def is_minted(identifier: str) -> bool:
+    """Whether this is the id of a call that one of this vendor's models made."""
+    return identifier.startswith(_CALL)
 
 
 class _Block(NamedTuple):
@@ -88,7 +94,7 @@ def _blocks(body: dict[str, Any], answer: Answer, serial: int) -> Iterator[_Bloc
     for index, call in enumerate(answer.tool_calls):
         arguments = "" if call.arguments == "{}" else call.arguments
         fragments = ["", *(arguments[start:start + _FRAGMENT] for start in range(0, len(arguments), _FRAGMENT))]
-        identifier = call.id or mint("toolu_01", 22, serial, index)
+        identifier = call.id or mint(_CALL, 22, serial, index)
         opened = {"type": "tool_use", "id": identifier, "name": call.name, "input": {}}
         yield _Block({**opened, "input": loads(arguments or "{}")}, opened,
                      [{"type": "input_json_delta", "partial_json": fragment} for fragment in fragments])
