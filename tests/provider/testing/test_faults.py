@@ -15,6 +15,7 @@ from ailink_provider.chat import Text, collect
 from ailink_provider.dialects import Sent
 from ailink_provider.registry import dialects
 from ailink_provider.testing import Fault, MockUpstream
+from ailink_provider.testing.vendor import GARBAGE
 
 from .conftest import HEADERS
 
@@ -109,9 +110,9 @@ async def test_reset(upstream: MockUpstream, http: Any) -> None:
 async def test_malformed(upstream: MockUpstream, send: Any, vendor: str) -> None:
     upstream.script(text="a b c", fault=Fault("malformed", at=1))
     seen = await events(send, vendor)
-    data = seen[1].partition(b"data: ")[2] or seen[1][-34:-4]
+    assert GARBAGE in seen[1]
     with pytest.raises(json.JSONDecodeError):
-        json.loads(data if vendor != "ollama" else seen[1])
+        json.loads(GARBAGE)
     assert TERMINAL[vendor] in seen[-1]
 
 
