@@ -9,6 +9,7 @@ from ailink_provider.chat import CacheMark, Chat, Native
 from ailink_provider.dialects import Loss
 from ailink_provider.dialects.identifiers import conform
 from ailink_provider.dialects.openai_responses.fields import FAMILY, NAME
+from ailink_provider.dialects.strictness import is_strict
 
 _NAME = re.compile(r"[A-Za-z0-9_-]")
 _NAME_LIMIT = 64
@@ -55,6 +56,13 @@ class Draft:
     def at(self, index: int) -> str:
         """Return the client's path to a message of the chat."""
         return f"messages[{index - self.chat.apart}]" if index >= self.chat.apart else "system"
+
+    def strict(self, wish: bool | None, schema: Any, where: str) -> bool | None:
+        """Return how strictly the model is held to a schema: at home as asked, else only if the schema allows it."""
+        if not wish or self.at_home or is_strict(schema):
+            return wish
+        self.lose(f"{where}.strict", "the target holds a model only to schemas whose objects require all they have")
+        return None
 
     def tool(self, name: str) -> str:
         """Return the name under which the model knows the client's tool."""
