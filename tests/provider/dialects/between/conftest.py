@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import anthropic
 import httpx2
@@ -17,6 +18,7 @@ from google.genai import types
 from ailink_provider.catalog import facts
 from ailink_provider.chat import Chat, Event, Reasoning
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.anthropic_messages import replies as anthropic_replies
 from ailink_provider.dialects.bedrock_converse.eventstream import Frames, encode
 from ailink_provider.dialects.openai_chat import replies as openai_replies
 from ailink_provider.dialects.openai_responses import answer as responses_answer
@@ -109,10 +111,13 @@ def upstream_of(given: Callable[[str], Any]) -> Callable[[str], bytes]:
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stops the clock that dates a reply whose upstream gave it no date."""
+    """Stops the clock that dates a reply whose upstream gave it no date, and the chance that names one without an id.
+    """
     clock = SimpleNamespace(time=lambda: 1_760_000_000.5)
-    monkeypatch.setattr(openai_replies, "time", clock)
-    monkeypatch.setattr(responses_answer, "time", clock)
+    for module in (openai_replies, responses_answer):
+        monkeypatch.setattr(module, "time", clock)
+    for module in (openai_replies, responses_answer, anthropic_replies):
+        monkeypatch.setattr(module, "uuid4", lambda: UUID(int=1))
 
 
 @pytest.fixture(scope="session")

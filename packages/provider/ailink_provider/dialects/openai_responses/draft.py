@@ -76,7 +76,7 @@ class Draft:
         there. Other vendors' lifetimes are not OpenAI's, and at its target a prefix is found without a mark."""
         if mark is None:
             return {}
-        if possible and mark.ttl in _MARK_TTLS and (mark.ttl is not None or self.at_home):
+        if possible and mark.ttl in _MARK_TTLS and (mark.ttl is not None or self.shares_account):
             return {"prompt_cache_breakpoint": {"mode": "explicit"} | ({"ttl": mark.ttl} if mark.ttl else {})}
         self.lose("cache_control", "the target decides by itself what it caches")
         return {}
