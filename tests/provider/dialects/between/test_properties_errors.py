@@ -16,7 +16,9 @@ from ailink_provider.dialects import Sent
 from ailink_provider.errors import CODES, Failure
 from ailink_provider.registry import dialects
 
-NAMES = ("openai_chat", "anthropic_messages", "gemini")
+from .conftest import LEAST, OUTBOUND
+
+NAMES = OUTBOUND
 
 # What each code may be read back as: a status tells the family, the words of a message at most more.
 _REQUEST = {"invalid_request", "context_length_exceeded", "conflict"}
@@ -68,7 +70,7 @@ def test_an_answer(dialect: str, failure: Failure) -> None:
 @given(failures)
 def test_an_error_in_a_stream(dialect: str, failure: Failure) -> None:
     operation = dialects()[dialect].operations["chat"]
-    written = operation.writer(operation.read_request(_LEAST[dialect], "m")).write(MessageError(failure))
+    written = operation.writer(operation.read_request(LEAST[dialect], "m")).write(MessageError(failure))
     reader = operation.reader(Sent({}))
     (event,) = [*reader.feed(written), *reader.close()]
     assert isinstance(event, MessageError)
@@ -76,13 +78,6 @@ def test_an_error_in_a_stream(dialect: str, failure: Failure) -> None:
     assert found.code in family(failure)
     if found.code not in NOT_REPEATED:
         assert found.message == failure.message
-
-
-_LEAST: dict[str, Any] = {
-    "openai_chat": {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
-    "anthropic_messages": {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
-    "gemini": {"contents": [{"parts": [{"text": "Hi"}]}]},
-}
 
 
 @pytest.mark.parametrize("dialect", NAMES)
