@@ -4,7 +4,6 @@ What must survive: the class of the status; the family of the code, where the re
 again; when to try again; and, but for what is said of keys and accounts, the message.
 """
 
-from typing import Any
 
 import msgspec
 import pytest
@@ -75,7 +74,10 @@ def test_an_error_in_a_stream(dialect: str, failure: Failure) -> None:
     (event,) = [*reader.feed(written), *reader.close()]
     assert isinstance(event, MessageError)
     found = event.failure
-    assert found.code in family(failure)
+    if dialect == "bedrock_converse":  # whose streams know five exceptions, and whose fault they were
+        assert (found.status < 500) == (failure.status < 500)
+    elif dialect != "ollama":  # whose errors are texts in a stream
+        assert found.code in family(failure)
     if found.code not in NOT_REPEATED:
         assert found.message == failure.message
 
