@@ -52,6 +52,8 @@ def test_every_field_of_every_event(
         upstream_of: Any, damaged: Any, framed: Any, data_of: Any, dialect: str) -> None:
     events = data_of(upstream_of(dialect))
     for number, event in enumerate(events):
+        if event.get("type") == "response.in_progress":
+            continue  # the same as the one before it, and long
         for count, wrong in enumerate(damaged(event)):
             stream = framed(FRAMED.get(dialect, dialect), *events[:number], wrong, *events[number + 1:])
             listen(dialect, stream, INBOUND[count % len(INBOUND)])
