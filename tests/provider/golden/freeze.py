@@ -5,8 +5,9 @@
 with a Python that has botocore and msgspec. It makes:
 
 - ``sigv4.json``: requests and the headers that botocore's signer adds to them;
-- in ``../dialects/bedrock_converse/golden``: ``*.schema.json``, the shapes of Converse as JSON Schemas, closed against
-  unknown members (`ParamValidator` checks less: neither enumerations nor patterns);
+- in ``../dialects/bedrock_converse/golden``: ``*.schema.json``, the shapes of Converse's answers as JSON Schemas,
+  closed against unknown members (`ParamValidator` checks less: neither enumerations nor patterns); that of its requests
+  is the mock upstream's own, ``ailink_provider/testing/bedrock``;
 - ``frames.json``, frames whole and spoilt, and what botocore's parser makes of them;
 - ``written.json``, streams, replies and errors that the dialect writes, and what botocore's client reads in them.
 
@@ -49,6 +50,7 @@ from ailink_provider.errors import Failure
 
 HERE = Path(__file__).parent
 DIALECT_GOLDEN = HERE.parent / "dialects/bedrock_converse/golden"
+MOCK = HERE.parents[2] / "packages/provider/ailink_provider/testing/bedrock"
 SERVICE = botocore.session.get_session().get_service_model("bedrock-runtime")
 CONVERSE = SERVICE.operation_model("Converse")
 STREAM = SERVICE.operation_model("ConverseStream")
@@ -117,7 +119,7 @@ def limits(facts: dict[str, Any], least: str, most: str) -> dict[str, Any]:
 
 
 def freeze_shapes() -> None:
-    save(DIALECT_GOLDEN / "request.schema.json", schema_of(CONVERSE.input_shape, ("modelId",)))
+    save(MOCK / "converse.schema.json", schema_of(CONVERSE.input_shape, ("modelId",)))
     save(DIALECT_GOLDEN / "reply.schema.json", schema_of(CONVERSE.output_shape))
     events = STREAM.output_shape.members["stream"].members
     save(DIALECT_GOLDEN / "events.schema.json", schema_of(STREAM.output_shape.members["stream"]) | {

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -15,10 +16,14 @@ HEADERS = {
     "openai": {"authorization": f"Bearer {KEYS['openai']}"},
     "anthropic": {"x-api-key": KEYS["anthropic"], "anthropic-version": "2023-06-01"},
     "gemini": {"x-goog-api-key": KEYS["gemini"]},
+    "responses": {"authorization": f"Bearer {KEYS['openai']}"},
+    "bedrock": {"authorization": f"Bearer {KEYS['bedrock']}"},
+    "ollama": {},
 }
 PATHS = {
     "openai": "/v1/chat/completions", "anthropic": "/v1/messages",
-    "gemini": "/v1beta/models/{model}:generateContent",
+    "gemini": "/v1beta/models/{model}:generateContent", "responses": "/v1/responses",
+    "bedrock": "/model/{model}/converse", "ollama": "/api/chat",
 }
 
 Send = Callable[..., Awaitable[httpx2.Response]]
@@ -42,8 +47,8 @@ def send(http: httpx2.AsyncClient) -> Send:
 
     async def post(vendor: str, body: Any, path: str | None = None, **headers: str) -> httpx2.Response:
         model = body.get("model", "gemini-2.5-flash") if isinstance(body, dict) else ""
-        url = path or PATHS[vendor].format(model=model)
-        if vendor == "gemini":
+        url = path or PATHS[vendor].format(model=quote(model, safe=""))
+        if vendor in ("gemini", "bedrock") and isinstance(body, dict):
             body = {key: value for key, value in body.items() if key != "model"}
         return await http.post(url, json=body, headers=HEADERS[vendor] | headers)
 

@@ -57,13 +57,17 @@ async def test_who_keeps_every_promise_passes() -> None:
     await check_provider(Good(), secrets=["sk-secret"])
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini"])
-async def test_the_built_in_providers_pass(name: str) -> None:
+@pytest.mark.parametrize(("name", "model"), [
+    ("openai", ""), ("anthropic", ""), ("gemini", ""), ("bedrock", "amazon.nova-pro-v1:0"), ("ollama", "qwen3:8b")])
+async def test_the_built_in_providers_pass(name: str, model: str) -> None:
+    key = KEYS.get(name, "")
+    request = CompletionRequest("Say hello.", max_tokens=64, model=model)
     async with (
         MockUpstream() as upstream,
-        open_provider(providers()[name], KEYS[name], endpoint=upstream.url()) as provider,
+        open_provider(providers()[name], key, endpoint=upstream.url()) as provider,
     ):
-        await check_provider(provider, secrets=[KEYS[name]])
+        await check_provider(provider, secrets=[key], request=request)
+        assert sum(b"stream" in exchange.target.encode() + exchange.body for exchange in upstream.requests) >= 2
 
 
 async def test_a_built_provider_passes() -> None:

@@ -32,6 +32,13 @@ MODELS = {
         "claude-sonnet-4-0", "claude-3-5-haiku-20241022"),
     ("gemini", "gemini", ""): (
         "gemini-3-pro-preview", "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash", "gemini-1.5-pro"),
+    ("openai_responses", "openai", "/v1"): ("gpt-4o", "gpt-5", "o3"),
+    ("bedrock_converse", "bedrock", ""): (
+        "us.anthropic.claude-opus-5-5-v1:0", "us.anthropic.claude-opus-4-7-v1:0", "anthropic.claude-sonnet-4-6",
+        "us.anthropic.claude-haiku-4-5-20251001-v1:0", "us.anthropic.claude-3-5-haiku-20241022-v1:0",
+        "us.amazon.nova-pro-v1:0", "us.meta.llama4-maverick-17b-instruct-v1:0",
+        "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"),
+    ("ollama", "ollama", ""): ("llama3.1:8b", "qwen3:8b", "gpt-oss:20b"),
 }
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
           "additionalProperties": False}
@@ -72,7 +79,7 @@ async def test_requests_break_no_rule(
     name, vendor, prefix = route
     dialect, origin = dialects()[name], Origin.parse(upstream.url())[0]
     operation, (header, scheme) = dialect.operations["chat"], dialect.credential_header
-    headers = {"content-type": "application/json", header: scheme + KEYS[vendor], **dialect.fixed_headers}
+    headers = {"content-type": "application/json", header: scheme + KEYS.get(vendor, ""), **dialect.fixed_headers}
     lines = [(key.encode(), value.encode()) for key, value in headers.items()]
     target = (prefix + operation.path(model, streamed)).encode()
     transport = Transport(guard=Guard([origin.authority]))

@@ -11,7 +11,13 @@ from anthropic import AsyncAnthropic
 from google.genai.client import AsyncClient as AsyncGemini
 from openai import AsyncOpenAI
 
+from ailink_provider.chat import Text, collect
+from ailink_provider.dialects import Sent
+from ailink_provider.registry import dialects
 from ailink_provider.testing import Fault, MockUpstream
+from ailink_provider.testing.vendor import GARBAGE
+
+from .conftest import HEADERS
 
 ASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/chat/completions", {
@@ -20,8 +26,13 @@ ASKS: dict[str, tuple[str, dict[str, Any]]] = {
         "model": "claude-haiku-4-5", "stream": True, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}),
     "gemini": ("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", {
         "contents": [{"parts": [{"text": "Hi"}]}]}),
+    "responses": ("/v1/responses", {"model": "gpt-4o", "stream": True, "input": "Hi"}),
+    "bedrock": ("/model/amazon.nova-pro-v1%3A0/converse-stream", {
+        "messages": [{"role": "user", "content": [{"text": "Hi"}]}]}),
+    "ollama": ("/api/chat", {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "Hi"}]}),
 }
-TERMINAL = {"openai": b"[DONE]", "anthropic": b"message_stop", "gemini": b'"finishReason":"STOP"'}
+TERMINAL = {"openai": b"[DONE]", "anthropic": b"message_stop", "gemini": b'"finishReason":"STOP"',
+            "responses": b"response.completed", "bedrock": b"metadata", "ollama": b'"done":true'}
 VENDORS = pytest.mark.parametrize("vendor", list(ASKS))
 
 
@@ -30,10 +41,23 @@ async def stream(send: Any, vendor: str) -> httpx2.Response:
     return await send(vendor, body, path)
 
 
+def split(vendor: str, content: bytes) -> list[bytes]:
+    """Return the events of a stream, as the vendor frames them."""
+    if vendor == "bedrock":
+        cuts = []
+        while content:
+            length = int.from_bytes(content[:4], "big")
+            cuts.append(content[:length])
+            content = content[length:]
+        return cuts
+    separator = b"\n" if vendor == "ollama" else b"\n\n"
+    return [event for event in content.replace(b"\r\n", b"\n").split(separator) if event]
+
+
 async def events(send: Any, vendor: str) -> list[bytes]:
     reply = await stream(send, vendor)
     assert reply.status_code == 200
-    return [event for event in reply.content.replace(b"\r\n", b"\n").split(b"\n\n") if event]
+    return split(vendor, reply.content)
 
 
 @VENDORS
@@ -56,16 +80,13 @@ async def test_eof_leaves_the_terminal_event_out(upstream: MockUpstream, send: A
 @VENDORS
 async def test_cut_closes_the_socket_in_mid_stream(upstream: MockUpstream, http: Any, vendor: str) -> None:
     upstream.script(text="a b c", fault=Fault("cut", at=2))
-    from_vendor = {"openai": {"authorization": "Bearer sk-mock-openai-key"},
-                   "anthropic": {"x-api-key": "sk-ant-mock-key", "anthropic-version": "2023-06-01"},
-                   "gemini": {"x-goog-api-key": "AIza-mock-gemini-key"}}
     path, body = ASKS[vendor]
     seen = b""
     with pytest.raises(httpx2.RemoteProtocolError, match="incomplete chunked read"):
-        async with http.stream("POST", path, json=body, headers=from_vendor[vendor]) as reply:
+        async with http.stream("POST", path, json=body, headers=HEADERS[vendor]) as reply:
             async for chunk in reply.aiter_bytes():
                 seen += chunk
-    assert seen.replace(b"\r\n", b"\n").count(b"\n\n") == 2
+    assert len(split(vendor, seen)) == 2
     assert upstream.requests[-1].outcome.result(0) == "cut"
 
 
@@ -89,8 +110,9 @@ async def test_reset(upstream: MockUpstream, http: Any) -> None:
 async def test_malformed(upstream: MockUpstream, send: Any, vendor: str) -> None:
     upstream.script(text="a b c", fault=Fault("malformed", at=1))
     seen = await events(send, vendor)
+    assert GARBAGE in seen[1]
     with pytest.raises(json.JSONDecodeError):
-        json.loads(seen[1].removeprefix(b"data: "))
+        json.loads(GARBAGE)
     assert TERMINAL[vendor] in seen[-1]
 
 
@@ -108,7 +130,37 @@ async def test_html_and_any_status(upstream: MockUpstream, send: Any, vendor: st
     assert reply.status_code == 504 and reply.text.startswith("<html>")
     upstream.script(fault=Fault("status", status=418, message="I am a teapot."))
     reply = await stream(send, vendor)
-    assert reply.status_code == 418 and reply.json()["error"]["message"] == "I am a teapot."
+    said = reply.json()
+    error = said if vendor == "bedrock" else {"message": said["error"]} if vendor == "ollama" else said["error"]
+    assert (reply.status_code, error["message"]) == (418, "I am a teapot.")
+
+
+@VENDORS
+async def test_an_error_event_ends_a_stream_in_the_vendor_s_words(
+        upstream: MockUpstream, send: Any, vendor: str) -> None:
+    upstream.script(text="a b c", fault=Fault("error_event", at=2, status=429, message="Slow down."))
+    seen = await events(send, vendor)
+    assert len(seen) == 3 and b"Slow down." in seen[-1]
+
+
+@VENDORS
+@pytest.mark.parametrize("status", [429, 529])
+async def test_a_limit_and_an_overload(upstream: MockUpstream, send: Any, vendor: str, status: int) -> None:
+    upstream.script(fault=Fault("status", status=status, retry_after=2))
+    reply = await stream(send, vendor)
+    assert reply.status_code == status
+    assert reply.headers.get("retry-after") == (None if vendor == "gemini" else "2")
+
+
+@pytest.mark.parametrize("kind", ["drip", "noise"])
+@pytest.mark.parametrize("vendor", ["responses", "bedrock", "ollama"])
+async def test_a_dialect_reads_through_drip_and_noise(
+        upstream: MockUpstream, send: Any, vendor: str, kind: Any) -> None:
+    upstream.script(text="Grüße, 世界!", fault=Fault(kind))
+    name = {"responses": "openai_responses", "bedrock": "bedrock_converse"}.get(vendor, vendor)
+    reader = dialects()[name].operations["chat"].reader(Sent({}))
+    heard = [*reader.feed((await stream(send, vendor)).content), *reader.close()]
+    assert collect(heard).choices[0].parts == [Text("Grüße, 世界!")]
 
 
 async def test_hang_before_the_head_until_released(upstream: MockUpstream, http: Any) -> None:

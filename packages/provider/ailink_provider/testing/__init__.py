@@ -6,9 +6,9 @@
         assert upstream.requests[-1].json["model"] == "gpt-4o"
         upstream.assert_clean()
 
-It speaks OpenAI's, Anthropic's and Gemini's wire formats from hand-written bodies, checks what it receives against
-the official SDKs' own types and the vendors' rules, and breaks on request. It needs ``openai``, ``anthropic``,
-``google-genai`` and ``jsonschema`` installed, but imports them only when it checks a request.
+It speaks OpenAI's two wire formats, Anthropic's, Gemini's, Bedrock's and Ollama's from hand-written bodies, checks what
+it receives against the official SDKs' own types and the vendors' rules, and breaks on request. It needs ``openai``,
+``anthropic``, ``google-genai`` and ``jsonschema`` installed, but imports them only when it checks a request.
 """
 
 from ailink_provider.testing.script import Answer, Fault

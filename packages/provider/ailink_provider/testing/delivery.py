@@ -6,13 +6,12 @@ from itertools import chain, islice, pairwise
 
 from ailink_provider.testing.script import Fault
 from ailink_provider.testing.server import Exchange
-from ailink_provider.testing.vendor import Refusal, Stream, Vendor, Whole
+from ailink_provider.testing.vendor import GARBAGE, Refusal, Stream, Vendor, Whole
 
 _PAGE = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
     b"<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
-_GARBAGE = b'{"id": "broken", "choices": [{'
 
 
 class Delivery:
@@ -64,7 +63,7 @@ class Delivery:
 
     async def _whole(self, reply: Whole, fault: Fault | None) -> None:
         kind = None if fault is None else fault.kind
-        body = _GARBAGE if kind == "malformed" else reply.body
+        body = GARBAGE if kind == "malformed" else reply.body
         await self._exchange.start(reply.status, reply.headers, len(body))
         if kind == "cut":
             await self._exchange.write(body[: len(body) // 2])
@@ -77,7 +76,7 @@ class Delivery:
 
     async def _stream(self, reply: Stream, fault: Fault | None, model: str) -> None:
         await self._exchange.start(200, reply.headers)
-        frames = iter(reply.frames) if fault is None else self._broken(iter(reply.frames), fault, model)
+        frames = iter(reply.frames) if fault is None else self._broken(reply, fault, model)
         for number, frame in enumerate(frames):
             if fault is not None and fault.kind == "hang" and number == fault.at:
                 await self._hold()
@@ -89,25 +88,20 @@ class Delivery:
         else:
             await self._exchange.finish()
 
-    def _broken(self, frames: Iterator[bytes], fault: Fault, model: str) -> Iterator[bytes]:
-        at = fault.at or 0
+    def _broken(self, reply: Stream, fault: Fault, model: str) -> Iterator[bytes]:
+        frames, at = iter(reply.frames), fault.at or 0
         if fault.kind == "cut":
             return islice(frames, at)
         if fault.kind == "error_event":
             return chain(islice(frames, at), [self._vendor.error_event(self._refusal(fault, model))])
         if fault.kind == "malformed":
-            return chain(islice(frames, at), [b"data: " + _GARBAGE + b"\n\n"], frames)
+            return chain(islice(frames, at), [reply.framing.garbage], frames)
         if fault.kind == "eof":
             return (frame for frame, _ in pairwise(frames)) if fault.at is None else islice(frames, at)
         if fault.kind == "drip":
             return _bytes_of(frames)
-        return map(_noisy, frames) if fault.kind == "noise" else frames
+        return map(reply.framing.noisy, frames) if fault.kind == "noise" else frames
 
 
 def _bytes_of(frames: Iterable[bytes]) -> Iterator[bytes]:
     return (bytes((byte,)) for frame in frames for byte in frame)
-
-
-def _noisy(frame: bytes) -> bytes:
-    plain = frame.replace(b"\r\n", b"\n").replace(b"data: ", b"data:", 1)
-    return b": keep-alive\r\n\r\n" + plain.replace(b"\n", b"\r\n")

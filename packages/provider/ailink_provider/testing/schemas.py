@@ -34,11 +34,13 @@ def load(module: str, distribution: str) -> Any:
 
 
 class Schema:
-    """A compiled JSON Schema (2020-12) in which every object with known properties takes no other."""
+    """A compiled JSON Schema (2020-12) in which every object with known properties takes no other; ``document`` is its
+    text."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         jsonschema = load("jsonschema", "jsonschema")
-        self._validator = jsonschema.Draft202012Validator(_close(schema))
+        self.document: dict[str, Any] = _close(schema)
+        self._validator = jsonschema.Draft202012Validator(self.document)
 
     def mistake(self, body: Any) -> Mistake | None:
         """Return the most telling way in which ``body`` does not fit, None if it does."""

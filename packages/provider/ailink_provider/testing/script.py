@@ -36,7 +36,7 @@ class Fault:
     | eof | a proper end of the body, but without the last event, or with ``at`` events only |
     | malformed | bytes that are not JSON, as the whole body or as event ``at`` (0) |
     | drip | the body in writes of a single byte |
-    | noise | a stream with CRLF, comments and ``data:`` without its space |
+    | noise | a stream with CRLF, comments and ``data:`` without its space, or what its framing has of that kind |
     """
 
     kind: Kind

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from ailink_provider.chat import Usage
-from ailink_provider.testing import anthropic, gemini, openai, rest
+from ailink_provider.testing import anthropic, bedrock, gemini, ollama, openai, openai_responses, rest
 from ailink_provider.testing.checks import body_breaches, credential_breaches, header_breaches
 from ailink_provider.testing.delivery import Delivery
 from ailink_provider.testing.script import DEFAULT_USAGE, Answer, Call, Fault, read_calls
@@ -24,8 +24,12 @@ from ailink_provider.testing.vendor import Breach, Refusal, Stream, Vendor, Whol
 # The credentials that the vendors expect unless a test sets others. Public, and good for nothing else.
 KEYS: Mapping[str, str] = {
     "openai": "sk-mock-openai-key", "anthropic": "sk-ant-mock-key", "gemini": "AIza-mock-gemini-key",
+    "bedrock": "bedrock-api-key-mock",
 }
-_VENDORS: tuple[Vendor, ...] = (openai.VENDOR, anthropic.VENDOR, gemini.VENDOR, rest.VENDOR)
+_VENDORS: tuple[Vendor, ...] = (
+    openai.VENDOR, openai_responses.VENDOR, anthropic.VENDOR, gemini.VENDOR, bedrock.VENDOR, ollama.VENDOR, rest.VENDOR,
+)
+_KEYLESS = ("ollama", "rest")
 _PATIENCE = 10.0  # seconds that a test waits for something to happen before it is told that it did not
 
 
@@ -45,13 +49,14 @@ class _Scripted:
 
 
 class MockUpstream:
-    """A vendor's cloud on a loopback port: OpenAI, Anthropic, Gemini and any other REST API at once.
+    """A vendor's cloud on a loopback port: OpenAI, Anthropic, Gemini, Bedrock, Ollama and any other REST API at once.
 
     ``async with MockUpstream() as upstream`` serves from the running event loop; ``with`` serves from a thread of
     its own, for tests that block. Both leave nothing behind.
 
     Args:
-        keys: the credential that each vendor expects, over ``KEYS``; None accepts whatever comes, as "rest" does.
+        keys: the credential that each vendor expects, over ``KEYS``; None accepts whatever comes, as "rest" and
+            "ollama" do.
         models: the only models that exist; None lets every name exist.
         tls: serve in TLS with this context.
         port: a fixed port instead of a free one.
@@ -59,7 +64,7 @@ class MockUpstream:
 
     def __init__(self, *, keys: Mapping[str, str | None] | None = None, models: Sequence[str] | None = None,
                  tls: ssl.SSLContext | None = None, port: int = 0) -> None:
-        self.keys: dict[str, str | None] = {**KEYS, "rest": None, **(keys or {})}
+        self.keys: dict[str, str | None] = {**KEYS, **dict.fromkeys(_KEYLESS), **(keys or {})}
         self.requests: list[Received] = []
         self.violations: list[Violation] = []
         self._models = models

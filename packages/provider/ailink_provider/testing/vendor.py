@@ -3,7 +3,7 @@
 Nothing here goes through the project's dialects: the mock is an independent witness of the wire formats.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from json import dumps
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -15,6 +15,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 # Unix seconds (2025-10-09): replies carry a fixed time, so that they can be compared whole.
 CREATED = 1_760_000_000
+GARBAGE = b'{"id": "broken", "choices": [{'
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -46,11 +47,28 @@ class Whole(NamedTuple):
     body: bytes
 
 
+class Framing(NamedTuple):
+    """How a vendor tells the events of a stream apart: an event that cannot be read, and an event among what a client
+    has to pass over."""
+
+    garbage: bytes
+    noisy: Callable[[bytes], bytes]
+
+
+def _noisy_sse(frame: bytes) -> bytes:
+    plain = frame.replace(b"\r\n", b"\n").replace(b"data: ", b"data:", 1)
+    return b": keep-alive\r\n\r\n" + plain.replace(b"\n", b"\r\n")
+
+
+SERVER_SENT = Framing(b"data: " + GARBAGE + b"\n\n", _noisy_sse)
+
+
 class Stream(NamedTuple):
     """An answer in events. The last frame is the one that says the reply is complete."""
 
     headers: Headers
     frames: Iterable[bytes]
+    framing: Framing = SERVER_SENT
 
 
 class Vendor(Protocol):

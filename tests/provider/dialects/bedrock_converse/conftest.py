@@ -1,6 +1,7 @@
 """What these tests share: the operation, kinds of models, the service's own shapes, streams and their frames."""
 
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def _shape(name: str) -> Callable[[Any], Any]:
-    validator = jsonschema.Draft202012Validator(msgspec.json.decode((GOLDEN / f"{name}.schema.json").read_bytes()))
+    return _checked((GOLDEN / f"{name}.schema.json").read_bytes())
+
+
+def _checked(schema: bytes) -> Callable[[Any], Any]:
+    validator = jsonschema.Draft202012Validator(msgspec.json.decode(schema))
 
     def check(body: Any) -> Any:
         validator.validate(msgspec.json.decode(msgspec.json.encode(body)))
@@ -54,7 +59,7 @@ def budgeted() -> Facts:
 @pytest.fixture(scope="session")
 def accepted() -> Callable[[Any], Any]:
     """Checks a request against the shape that botocore knows."""
-    return _shape("request")
+    return _checked(files("ailink_provider.testing.bedrock").joinpath("converse.schema.json").read_bytes())
 
 
 @pytest.fixture(scope="session")

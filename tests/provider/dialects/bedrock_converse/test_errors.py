@@ -28,6 +28,7 @@ def read(status, name="", message="It said so.", **headers):
     (403, "", "Authentication failed: Please make sure your API Key is valid.", "upstream_auth"),
     (404, "ResourceNotFoundException", "No such model.", "model_not_found"),
     (404, "UnknownOperationException", "", "upstream_failed"),
+    (405, "", "Not that way.", "invalid_request"), (409, "ConflictException", "Busy with another.", "conflict"),
     (408, "ModelTimeoutException", "Slow.", "upstream_timeout"),
     (413, "", "Request body too large.", "payload_too_large"), (413, "", "Too many tokens.", "context_length_exceeded"),
     (424, "ModelErrorException", "Bad.", "upstream_failed"),

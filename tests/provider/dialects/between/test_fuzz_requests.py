@@ -19,10 +19,13 @@ from ailink_provider.chat import Chat
 from ailink_provider.errors import Failure
 from ailink_provider.registry import dialects
 
-MODELS = ("gpt-4o", "claude-opus-5-5", "gemini-3-pro-preview", "gpt-5", "claude-3-5-sonnet-20241022",
-          "gemini-2.5-flash", "gpt-3.5-turbo-instruct", "claude-sonnet-4-5", "gemini-1.5-pro")
-SPEAKERS = {"gpt": "openai_chat", "claude": "anthropic_messages", "gemini": "gemini"}
-OPERATIONS = [(name, operation) for name in SPEAKERS.values() for operation in dialects()[name].operations]
+from .conftest import INBOUND
+from .conftest import TARGETS as MATRIX
+
+TARGETS = [
+    *MATRIX, ("openai_chat", "gpt-3.5-turbo-instruct"), ("gemini", "gemini-1.5-pro"),
+    ("bedrock_converse", "arn:aws:bedrock:us-east-1:1:application-inference-profile/x")]
+OPERATIONS = [(name, operation) for name in INBOUND for operation in dialects()[name].operations]
 EMBEDDED = {"content": {"parts": [{"text": "x"}]}, "model": "models/m", "taskType": "RETRIEVAL_QUERY", "title": "t",
             "outputDimensionality": 5}
 SIMPLE: dict[tuple[str, str], dict[str, Any]] = {
@@ -45,12 +48,13 @@ def valid(given: Any) -> Any:
     return body
 
 
-def put_through(dialect: str, operation: str, body: Any, model: str) -> None:
+def put_through(dialect: str, operation: str, body: Any, target: tuple[str, str]) -> None:
     """Read a body and write what it says for a model; let nothing pass but ``Failure`` of the client's."""
+    outbound, model = target
     reading = dialects()[dialect].operations[operation]
     try:
         request = reading.read_request(body, None if dialect == "openai_chat" else "m", None)
-        spoken = dialects()[SPEAKERS[model.partition("-")[0]]].operations
+        spoken = dialects()[outbound].operations
         name = operation if operation in spoken else "chat" if reading.speaks is Chat else "embeddings"
         writing = spoken.get(name)
         if writing is None or writing.speaks is not reading.speaks:
@@ -66,9 +70,9 @@ def put_through(dialect: str, operation: str, body: Any, model: str) -> None:
 @pytest.mark.parametrize(("dialect", "operation"), OPERATIONS)
 def test_every_field_of_every_kind(valid: Any, damaged: Any, dialect: str, operation: str) -> None:
     body = valid(dialect, operation)
-    put_through(dialect, operation, body, "gpt-4o")
+    put_through(dialect, operation, body, TARGETS[0])
     for number, wrong in enumerate(damaged(body)):
-        put_through(dialect, operation, wrong, MODELS[number % len(MODELS)])
+        put_through(dialect, operation, wrong, TARGETS[number % len(TARGETS)])
 
 
 @pytest.mark.parametrize(("dialect", "operation"), OPERATIONS)
@@ -99,4 +103,4 @@ def test_bodies_made_up(valid: Any, names_in: Any, dialect: str, operation: str,
                           lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=4),
                           max_leaves=15)
     body = data.draw(st.dictionaries(keys | words, likely | anything, max_size=5))
-    put_through(dialect, operation, body, data.draw(st.sampled_from(MODELS)))
+    put_through(dialect, operation, body, data.draw(st.sampled_from(TARGETS)))

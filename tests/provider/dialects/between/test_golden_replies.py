@@ -1,8 +1,9 @@
 """Golden replies: one canonical reply as the body and as the stream that clients of each dialect get, and one stream of
 an upstream of each dialect as clients of every dialect see it.
 
-``golden/upstream.<dialect>.sse`` are the inputs. To write the expectations anew, ``reply.<dialect>.json``,
-``reply.<dialect>.sse`` and ``upstream.<inbound>-to-<outbound>.sse``, run
+``golden/upstream.<dialect>.*`` are the inputs: the bytes of a stream, but for Bedrock's, which are JSON for each of its
+binary frames. To write the expectations anew, ``reply.<dialect>.json``, ``reply.<dialect>.sse`` and
+``upstream.<inbound>-to-<outbound>.sse``, run
 
     AILINK_REWRITE_GOLDEN=1 pytest tests/provider/dialects/between/test_golden_replies.py
 
@@ -36,7 +37,8 @@ from ailink_provider.chat import (
 from ailink_provider.dialects import Sent
 from ailink_provider.registry import dialects
 
-NAMES = ("openai_chat", "anthropic_messages", "gemini")
+from .conftest import INBOUND, OUTBOUND
+
 ASKED = Chat("the-model", [], include_usage=True, reasoning=Reasoning(visible=True))
 SENT = Sent({}, names={"weather_now_700b5356": "weather.now"})
 PAGE = {"type": "url_citation", "url": "https://sky.test/paris", "title": "Sky", "start_index": 0, "end_index": 11}
@@ -69,17 +71,17 @@ def reply() -> Iterator[Event]:
     yield MessageEnd()
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", INBOUND)
 def test_a_reply(golden: Any, dialect: str) -> None:
     golden(f"reply.{dialect}.json", dialects()[dialect].operations["chat"].write_reply(collect(reply()), ASKED))
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", INBOUND)
 def test_a_streamed_reply(write: Any, golden: Any, dialect: str) -> None:
     golden(f"reply.{dialect}.sse", write(dialect, reply()))
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", INBOUND)
 def test_its_vendor_s_client_understands_both(write: Any, understood: Any, dialect: str) -> None:
     said = {
         "text": "It may rain in Pariš ☔.", "finish": "tool_calls", "usage": (120, 45),
@@ -89,18 +91,19 @@ def test_its_vendor_s_client_understands_both(write: Any, understood: Any, diale
     assert understood(dialect, write(dialect, reply())) == said
 
 
-@pytest.mark.parametrize("outbound", NAMES)
-@pytest.mark.parametrize("inbound", NAMES)
-def test_an_upstream_s_stream(read: Any, write: Any, given: Any, golden: Any, inbound: str, outbound: str) -> None:
-    events = read(inbound, given(f"upstream.{inbound}.sse"), SENT)
+@pytest.mark.parametrize("outbound", INBOUND)
+@pytest.mark.parametrize("inbound", OUTBOUND)
+def test_an_upstream_s_stream(
+        read: Any, write: Any, upstream_of: Any, golden: Any, inbound: str, outbound: str) -> None:
+    events = read(inbound, upstream_of(inbound), SENT)
     golden(f"upstream.{inbound}-to-{outbound}.sse", write(outbound, events))
 
 
-@pytest.mark.parametrize("outbound", NAMES)
-@pytest.mark.parametrize("inbound", NAMES)
+@pytest.mark.parametrize("outbound", INBOUND)
+@pytest.mark.parametrize("inbound", OUTBOUND)
 def test_every_client_understands_the_same(
-        read: Any, write: Any, given: Any, understood: Any, inbound: str, outbound: str) -> None:
-    events = read(inbound, given(f"upstream.{inbound}.sse"), SENT)
+        read: Any, write: Any, upstream_of: Any, understood: Any, inbound: str, outbound: str) -> None:
+    events = read(inbound, upstream_of(inbound), SENT)
     calls = [part for part in collect(events).choices[0].parts if isinstance(part, ToolCall)]
     assert understood(outbound, write(outbound, events)) == {
         "text": "It may rain in Pariš ☔.", "finish": "tool_calls", "usage": (120, 45),

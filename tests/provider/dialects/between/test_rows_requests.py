@@ -9,9 +9,13 @@ from ailink_provider.catalog import facts
 from ailink_provider.errors import Failure
 from ailink_provider.registry import dialects
 
+from .conftest import INBOUND, TARGETS
+
+# The models of the three formats that the others descend from; what is said of all is said of ``TARGETS``.
 MODELS = ("gpt-4o", "gpt-5", "claude-3-5-sonnet-20241022", "claude-sonnet-4-5", "claude-opus-5-5", "gemini-2.5-flash",
           "gemini-3-pro-preview")
 NAMES = ("openai_chat", "anthropic_messages", "gemini")
+EVERYWHERE = pytest.mark.parametrize(("outbound", "model"), TARGETS)
 PNG, JPG, PDF = "iVBORw0KGgoAAAANSUhEUgAAAAE=", "/9j/4AAQSkZJRgABAQ==", "JVBERi0xLjcK"
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 
@@ -37,6 +41,12 @@ def loop(inbound: str, results: list[Any], tool: str = "look") -> dict[str, Any]
         return {"messages": [{"role": "user", "content": "Look."}, {"role": "assistant", "content": calls},
                              {"role": "user", "content": blocks}],
                 "tools": [{"name": tool, "input_schema": NO_ARGUMENTS}]}
+    if inbound == "openai_responses":
+        items = [{"type": "function_call", "call_id": key, "name": tool, "arguments": "{}"} for key in ids]
+        outputs = [{"type": "function_call_output", "call_id": key, "output": result}
+                   for key, result in zip(ids, results, strict=True)]
+        return {"input": [{"role": "user", "content": "Look."}, *items, *outputs],
+                "tools": [{"type": "function", "name": tool, "parameters": NO_ARGUMENTS, "strict": False}]}
     parts = [{"functionCall": {"name": tool, "args": {}}} for _ in ids]
     said = [({"output": "see"}, result) if isinstance(result, list) else ({"output": result}, []) for result in results]
     responses = [{"functionResponse": {"name": tool, "response": response, "parts": shown}} for response, shown in said]
@@ -46,6 +56,9 @@ def loop(inbound: str, results: list[Any], tool: str = "look") -> dict[str, Any]
 
 
 SHOWN = {
+    "openai_responses": [
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}", "detail": "auto"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}],
     "openai_chat": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
                     {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}}],
     "anthropic_messages": [
@@ -56,27 +69,48 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("inbound", NAMES)
-def test_row_04_tool_result_with_image_or_pdf(ask: Any, breaches: Any, inbound: str, model: str) -> None:
-    sent = ask(inbound, loop(inbound, [SHOWN[inbound], "text"]), model)
-    outbound = next(name for name in NAMES if model[:3] in {"openai_chat": "gpt", "gemini": "gem"}.get(name, "cla"))
-    assert breaches(outbound, model, sent.body) == []
+def shown_by(outbound: str, model: str, body: dict[str, Any]) -> list[Any]:
+    """Return where the media of a result stand in a request, and what stands before them."""
     if outbound == "openai_chat":
-        *_, first, second, shown = sent.body["messages"]
+        *_, first, second, shown = body["messages"]
         assert [first["role"], second["role"], shown["role"]] == ["tool", "tool", "user"]
-        place = shown["content"]
-    elif outbound == "anthropic_messages":
-        place = sent.body["messages"][-1]["content"][0]["content"]
-    elif model == "gemini-3-pro-preview":
-        place = sent.body["contents"][-1]["parts"][0]["functionResponse"]["parts"]
+        return list(shown["content"])
+    if outbound == "openai_responses":
+        return list(body["input"][-2]["output"])
+    if outbound == "anthropic_messages":
+        return list(body["messages"][-1]["content"][0]["content"])
+    if outbound == "bedrock_converse":
+        return list(body["messages"][-1]["content"][0]["toolResult"]["content"])
+    if model == "gemini-3-pro-preview":
+        return list(body["contents"][-1]["parts"][0]["functionResponse"]["parts"])
+    return list(body["contents"][-1]["parts"][2:])
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("inbound", INBOUND)
+def test_row_04_tool_result_with_image_or_pdf(
+        ask: Any, breaches: Any, inbound: str, outbound: str, model: str) -> None:
+    if outbound == "ollama":  # which takes images alone, and those beside a result: what it cannot take, it is not sent
+        with pytest.raises(Failure, match="document"):
+            ask(inbound, loop(inbound, [SHOWN[inbound], "text"]), model, outbound)
+        sent = ask(inbound, loop(inbound, [SHOWN[inbound][:1], "text"]), model, outbound)
+        assert [(turn["role"], turn.get("images")) for turn in sent.body["messages"]][-3:] == [
+            ("tool", None), ("tool", None), ("user", [PNG])]
     else:
-        place = sent.body["contents"][-1]["parts"][2:]
-    assert [data in json.dumps(part) for data, part in zip((PNG, PDF), place[-2:], strict=True)] == [True, True]
+        sent = ask(inbound, loop(inbound, [SHOWN[inbound], "text"]), model, outbound)
+        place = shown_by(outbound, model, sent.body)
+        assert [data in json.dumps(part) for data, part in zip((PNG, PDF), place[-2:], strict=True)] == [True, True]
+    assert breaches(outbound, model, sent.body) == []
 
 
-@pytest.mark.parametrize("model", MODELS)
+@EVERYWHERE
 @pytest.mark.parametrize(("inbound", "body"), [
+    ("openai_responses", {"instructions": "", "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": " "}, {"type": "input_text", "text": "Hi"}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": ""}]},
+        {"type": "function_call", "call_id": "a", "name": "look", "arguments": ""},
+        {"type": "function_call_output", "call_id": "a", "output": ""}, {"role": "user", "content": "Go on."}],
+        "tools": [{"type": "function", "name": "look", "parameters": NO_ARGUMENTS, "strict": False}]}),
     ("openai_chat", {"messages": [
         {"role": "system", "content": ""}, {"role": "user", "content": [{"type": "text", "text": " "},
                                                                         {"type": "text", "text": "Hi"}]},
@@ -97,9 +131,8 @@ def test_row_04_tool_result_with_image_or_pdf(ask: Any, breaches: Any, inbound: 
         {"role": "model", "parts": [{"text": "Yes."}]}, {"role": "user", "parts": [{"text": "Go on."}]}],
         "tools": [{"functionDeclarations": [{"name": "look"}]}]}),
 ])
-def test_row_05_empty_text(ask: Any, breaches: Any, inbound: str, body: Any, model: str) -> None:
-    sent = ask(inbound, body, model)
-    outbound = {"gpt": "openai_chat", "cla": "anthropic_messages", "gem": "gemini"}[model[:3]]
+def test_row_05_empty_text(ask: Any, breaches: Any, inbound: str, body: Any, outbound: str, model: str) -> None:
+    sent = ask(inbound, body, model, outbound)
     assert breaches(outbound, model, sent.body) == []
     assert "no content" not in json.dumps(sent.body)  # a filler would be taken for what was said
     if outbound == "openai_chat":
@@ -107,35 +140,36 @@ def test_row_05_empty_text(ask: Any, breaches: Any, inbound: str, body: Any, mod
         assert turn["content"] in ("", None)
 
 
-@pytest.mark.parametrize("model", MODELS[2:])
-def test_row_06_one_turn_for_one_role(ask: Any, breaches: Any, model: str) -> None:
+@pytest.mark.parametrize(("outbound", "model"), [
+    row for row in TARGETS if row[0] in ("anthropic_messages", "gemini", "bedrock_converse")])
+def test_row_06_one_turn_for_one_role(ask: Any, breaches: Any, outbound: str, model: str) -> None:
     body = loop("openai_chat", ["sun", "rain"])
     *asked, first, second = body["messages"]
     body["messages"] = [{"role": "user", "content": "One."}, *asked, first, {"role": "user", "content": "Two."}, second,
                         {"role": "user", "content": "Three."}]
-    sent = ask("openai_chat", body, model)
-    outbound = "gemini" if model.startswith("gemini") else "anthropic_messages"
+    sent = ask("openai_chat", body, model, outbound)
     assert breaches(outbound, model, sent.body) == []
     turns = sent.body.get("contents") or sent.body["messages"]
     assert [turn["role"] for turn in turns] == ["user", "model" if outbound == "gemini" else "assistant", "user"]
     last = turns[-1].get("parts") or turns[-1]["content"]
     kinds = [part.get("type") or next(iter(part)) for part in last]
-    result = "functionResponse" if outbound == "gemini" else "tool_result"
+    result = {"gemini": "functionResponse", "bedrock_converse": "toolResult"}.get(outbound, "tool_result")
     assert kinds == [result, result, "text", "text"]
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("inbound", NAMES[:2])
-def test_row_07_system_in_mid_conversation(ask: Any, breaches: Any, inbound: str, model: str) -> None:
+@EVERYWHERE
+@pytest.mark.parametrize("inbound", INBOUND[:3])
+def test_row_07_system_in_mid_conversation(
+        ask: Any, breaches: Any, inbound: str, outbound: str, model: str) -> None:
     messages = [{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."},
                 {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Go on."}]
-    sent = ask(inbound, {"messages": messages}, model)
-    outbound = {"gpt": "openai_chat", "cla": "anthropic_messages", "gem": "gemini"}[model[:3]]
+    sent = ask(inbound, {"input" if inbound == "openai_responses" else "messages": messages}, model, outbound)
     assert breaches(outbound, model, sent.body) == []
     written = json.dumps(sent.body)
     assert written.index("Hi") < written.index("Be brief.") < written.index("Yes?")
-    if outbound == "openai_chat" or model == "claude-opus-5-5":
-        assert [turn["role"] for turn in sent.body["messages"]] == ["user", "system", "assistant", "user"]
+    if outbound in ("openai_chat", "openai_responses", "ollama") or "claude-opus-5-5" in model:
+        turns = sent.body.get("input") or sent.body["messages"]
+        assert [turn["role"] for turn in turns] == ["user", "system", "assistant", "user"]
         assert sent.losses == []
     else:
         assert "<system>" in written
@@ -145,34 +179,50 @@ def test_row_07_system_in_mid_conversation(ask: Any, breaches: Any, inbound: str
 ODD_IDS = ["Bash:0", "Bash.0", "functions.x:0", "x" * 90, "x" * 91, "call|1", "", "ü"]
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_row_08_ids_of_other_providers(ask: Any, breaches: Any, model: str) -> None:
+def calls_and_answers(outbound: str, body: dict[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the ids of the calls of a request, and those of the results with what they say."""
+    if outbound == "openai_chat":
+        return ([call["id"] for call in body["messages"][1]["tool_calls"]],
+                [(message["tool_call_id"], message["content"]) for message in body["messages"][2:]])
+    if outbound == "openai_responses":
+        items = body["input"][1:]
+        return ([item["call_id"] for item in items if item["type"] == "function_call"],
+                [(item["call_id"], item["output"]) for item in items if item["type"] == "function_call_output"])
+    if outbound == "anthropic_messages":
+        return ([block["id"] for block in body["messages"][1]["content"]],
+                [(block["tool_use_id"], block["content"]) for block in body["messages"][2]["content"]])
+    if outbound == "bedrock_converse":
+        results = [block["toolResult"] for block in body["messages"][2]["content"]]
+        return ([block["toolUse"]["toolUseId"] for block in body["messages"][1]["content"]],
+                [(result["toolUseId"], result["content"][0]["text"]) for result in results])
+    responses = [part["functionResponse"] for part in body["contents"][2]["parts"]]
+    return ([part["functionCall"]["id"] for part in body["contents"][1]["parts"]],
+            [(response["id"], response["response"]["output"]) for response in responses])
+
+
+@EVERYWHERE
+def test_row_08_ids_of_other_providers(ask: Any, breaches: Any, outbound: str, model: str) -> None:
     turn = openai_turn(*((key, "look") for key in ODD_IDS))
     results = [{"role": "tool", "tool_call_id": key, "content": f"r{number}"} for number, key in enumerate(ODD_IDS)]
     sent = ask("openai_chat", {"messages": [{"role": "user", "content": "Hi"}, turn, *results],
-                               "tools": [{"type": "function", "function": {"name": "look"}}]}, model)
-    outbound = {"gpt": "openai_chat", "cla": "anthropic_messages", "gem": "gemini"}[model[:3]]
+                               "tools": [{"type": "function", "function": {"name": "look"}}]}, model, outbound)
     assert breaches(outbound, model, sent.body) == []
-    if outbound == "openai_chat":
-        calls = [call["id"] for call in sent.body["messages"][1]["tool_calls"]]
-        answers = [(message["tool_call_id"], message["content"]) for message in sent.body["messages"][2:]]
-    elif outbound == "anthropic_messages":
-        calls = [block["id"] for block in sent.body["messages"][1]["content"]]
-        answers = [(block["tool_use_id"], block["content"]) for block in sent.body["messages"][2]["content"]]
-    else:
-        calls = [part["functionCall"]["id"] for part in sent.body["contents"][1]["parts"]]
-        answers = [(part["functionResponse"]["id"], part["functionResponse"]["response"]["output"])
-                   for part in sent.body["contents"][2]["parts"]]
+    if outbound == "ollama":  # which knows results by their order
+        said = [message["content"] for message in sent.body["messages"] if message["role"] == "tool"]
+        assert said == [f"r{number}" for number in range(len(ODD_IDS))]
+        return
+    calls, answers = calls_and_answers(outbound, sent.body)
     assert answers == [(key, f"r{number}") for number, key in enumerate(calls)]
     assert len(set(calls)) == len(ODD_IDS)
 
 
-@pytest.mark.parametrize("inbound", NAMES[:2])
+@pytest.mark.parametrize("inbound", INBOUND[:3])
 def test_row_09_the_name_of_a_function_response(ask: Any, inbound: str) -> None:
-    sent = ask(inbound, loop(inbound, ["sun", "rain"], tool="see" if inbound == "openai_chat" else "look"),
-               "gemini-2.5-flash")
-    parts = sent.body["contents"][-1]["parts"]
     tool = "see" if inbound == "openai_chat" else "look"
+    body = loop(inbound, ["sun", "rain"], tool)
+    told = ask(inbound, body, "qwen3:8b", "ollama").body["messages"][-2:]
+    assert [(message["tool_name"], message["content"]) for message in told] == [(tool, "sun"), (tool, "rain")]
+    parts = ask(inbound, body, "gemini-2.5-flash").body["contents"][-1]["parts"]
     assert [(part["functionResponse"]["name"], part["functionResponse"]["response"]["output"]) for part in parts] == [
         (tool, "sun"), (tool, "rain")]
 

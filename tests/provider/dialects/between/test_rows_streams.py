@@ -25,8 +25,11 @@ from ailink_provider.chat import (
 from ailink_provider.dialects import Sent
 from ailink_provider.registry import dialects
 
-NAMES = ("openai_chat", "anthropic_messages", "gemini")
-PAIRS = [(inbound, outbound) for inbound in NAMES for outbound in NAMES]
+from .conftest import INBOUND, OUTBOUND
+
+NAMES = INBOUND
+# From each upstream to each client.
+PAIRS = [(inbound, outbound) for inbound in OUTBOUND for outbound in INBOUND]
 CHAT = Chat("m", [])
 TEXT = "Ça va — 日本 \U0001f600"
 HEAD = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -63,18 +66,67 @@ def said(text: str, index: int = 0) -> list[dict[str, Any]]:
     return block(index, {"type": "text", "text": ""}, {"type": "text_delta", "text": text})
 
 
+def lines(*messages: dict[str, Any], reason: str = "stop") -> list[dict[str, Any]]:
+    """The lines of Ollama's around those messages."""
+    head = {"model": "m", "created_at": "2026-01-01T00:00:00.0Z"}
+    said = [{**head, "message": {"role": "assistant", "content": "", **item}, "done": False} for item in messages]
+    return [*said, {**head, "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": reason,
+                    "prompt_eval_count": 7, "eval_count": 5}]
+
+
+def converse(*events: dict[str, Any], stop: str = "end_turn") -> list[dict[str, Any]]:
+    """The events of Bedrock's around those of the content."""
+    return [{"messageStart": {"role": "assistant"}}, *events, {"messageStop": {"stopReason": stop}},
+            {"metadata": {"usage": {"inputTokens": 7, "outputTokens": 5, "totalTokens": 12},
+                          "metrics": {"latencyMs": 1}}}]
+
+
+def used(index: int, name: str, *inputs: str) -> list[dict[str, Any]]:
+    """The events of one call of Bedrock's."""
+    at = {"contentBlockIndex": index}
+    return [{"contentBlockStart": {"start": {"toolUse": {"toolUseId": f"t{index}", "name": name}}, **at}},
+            *({"contentBlockDelta": {"delta": {"toolUse": {"input": piece}}, **at}} for piece in inputs),
+            {"contentBlockStop": at}]
+
+
+def response(status: str = "completed", **more: Any) -> dict[str, Any]:
+    """One reply of Responses', without its output."""
+    return {"id": "r1", "object": "response", "created_at": 1, "model": "m", "status": status, "output": [], **more}
+
+
+def responded(*events: dict[str, Any], status: str = "completed", **more: Any) -> list[dict[str, Any]]:
+    """The events of Responses' around those of the items."""
+    usage = {"input_tokens": 7, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 5,
+             "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 12}
+    return [{"type": "response.created", "response": response("in_progress")}, *events,
+            {"type": f"response.{status}", "response": response(status, usage=usage, **more)}]
+
+
+def item_call(index: int, name: str, *pieces: str) -> list[dict[str, Any]]:
+    """The events of one call of Responses'."""
+    item = {"type": "function_call", "id": f"fc{index}", "call_id": f"t{index}", "name": name, "arguments": ""}
+    at = {"output_index": index}
+    deltas = [{"type": "response.function_call_arguments.delta", "delta": piece, **at} for piece in pieces]
+    return [{"type": "response.output_item.added", "item": item, **at}, *deltas,
+            {"type": "response.output_item.done", "item": item | {"arguments": "".join(pieces)}, **at}]
+
+
 # One short answer as each vendor streams it.
 PLAIN: dict[str, list[Any]] = {
+    "openai_responses": responded({"type": "response.output_text.delta", "output_index": 0, "delta": TEXT}),
+    "bedrock_converse": converse({"contentBlockDelta": {"delta": {"text": TEXT}, "contentBlockIndex": 0}},
+                                 {"contentBlockStop": {"contentBlockIndex": 0}}),
+    "ollama": lines({"content": TEXT}),
     "openai_chat": [chunk({"role": "assistant", "content": ""}), chunk({"content": TEXT}), chunk(finish="stop")],
     "anthropic_messages": message(*said(TEXT)),
     "gemini": [candidate({"text": TEXT}, finish="STOP")],
 }
 
 
-@pytest.mark.parametrize("inbound", NAMES)
+@pytest.mark.parametrize("inbound", OUTBOUND)
 def test_row_01_parallel_calls_have_indexes_in_a_row(
-        read: Any, write: Any, given: Any, data_of: Any, inbound: str) -> None:
-    chunks = data_of(write("openai_chat", read(inbound, given(f"upstream.{inbound}.sse"))))
+        read: Any, write: Any, upstream_of: Any, data_of: Any, inbound: str) -> None:
+    chunks = data_of(write("openai_chat", read(inbound, upstream_of(inbound))))
     calls = [call for item in chunks for choice in item["choices"] for call in choice["delta"].get("tool_calls", ())]
     named = [(call["index"], call["id"]) for call in calls if "id" in call]
     assert [index for index, _ in named] == [0, 1]
@@ -117,6 +169,13 @@ USE = {"type": "tool_use", "id": "t0", "name": "look", "input": {}}
                                    stop="tool_use")),
     ("gemini", [candidate({"functionCall": {"id": "t0", "name": "look"}}, finish="STOP")]),
     ("gemini", [candidate({"functionCall": {"id": "t0", "name": "look", "args": {}}}), candidate(finish="STOP")]),
+    ("openai_responses", responded(*item_call(0, "look"))),
+    ("openai_responses", responded(*item_call(0, "look", "{}"))),
+    ("bedrock_converse", converse(*used(0, "look"), stop="tool_use")),
+    ("bedrock_converse", converse(*used(0, "look", ""), stop="tool_use")),
+    ("bedrock_converse", converse(*used(0, "look", "{}"), stop="tool_use")),
+    ("ollama", lines({"tool_calls": [{"id": "t0", "function": {"name": "look", "arguments": {}}}]})),
+    ("ollama", lines({"tool_calls": [{"id": "t0", "function": {"name": "look"}}]})),
 ])
 def test_row_03_a_call_without_arguments(
         read: Any, write: Any, framed: Any, understood: Any, inbound: str, events: Any, outbound: str) -> None:
@@ -175,12 +234,16 @@ def test_row_12_thinking_comes_back_as_it_was(ask: Any, read: Any, write: Any, f
             "role": "user", "content": [{"type": "tool_result", "tool_use_id": "t0", "content": "ok"}]}]},
         "gemini": {"contents": [{"parts": [{"text": "Hi"}]}, turn, {"parts": [
             {"functionResponse": {"name": "look", "response": {"output": "ok"}}}]}]},
+        "openai_responses": {"input": [{"role": "user", "content": "Hi"}, *(turn if outbound == "openai_responses"
+                                                                            else []),
+                                       {"type": "function_call_output", "call_id": "t0", "output": "ok"}]},
     }[outbound]
     content = ask(outbound, history, "claude-opus-5-5").body["messages"][1]["content"]
     assert content[:3] == THOUGHTS
     assert [entry["type"] for entry in content[3:]] == ["text", "tool_use"]
-    for model in ("gpt-5", "gemini-3-pro-preview"):  # to others they say nothing
-        assert "c2lnbj" not in str(ask(outbound, history, model).body)
+    for model, speaks in (("gpt-5", "openai_chat"), ("gemini-3-pro-preview", "gemini"), ("gpt-5", "openai_responses"),
+                          ("us.anthropic.claude-opus-5-5-v1:0", "bedrock_converse"), ("qwen3:8b", "ollama")):
+        assert "c2lnbj" not in str(ask(outbound, history, model, speaks).body)  # to others they say nothing
 
 
 @pytest.mark.parametrize(("signer", "thinks"), [("anthropic_messages", True), ("gemini", False)])
@@ -223,7 +286,10 @@ def test_row_16_usage_wherever_it_is_in_the_stream(
     stream = write(outbound, read("openai_chat", framed("openai_chat", *events)))
     assert understood(outbound, stream)["usage"] == (100, 20)
     last = [item.get("usage") or item.get("usageMetadata") for item in data_of(stream)][-2:]
-    if outbound == "anthropic_messages":
+    if outbound == "openai_responses":
+        usage = data_of(stream)[-1]["response"]["usage"]
+        assert usage["input_tokens_details"] == {"cached_tokens": 60, "cache_write_tokens": 10}
+    elif outbound == "anthropic_messages":
         assert last[0] | {"output_tokens_details": None} == {
             "input_tokens": 30, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 10, "output_tokens": 20,
             "output_tokens_details": None}
@@ -309,12 +375,17 @@ def test_row_20_a_prompt_that_is_blocked(read: Any, write: Any, framed: Any, und
     assert ("PROHIBITED_CONTENT" in str(whole), b"PROHIBITED_CONTENT" in stream) == (True, True)
 
 
-ERRORS = {
+ERRORS: dict[str, Any] = {
+    "openai_responses": {"type": "error", "error": {"message": "Slow down.", "type": "rate_limit_error",
+                                                    "code": "rate_limit_exceeded"}},
+    "bedrock_converse": {"throttlingException": {"message": "Slow down."}},
+    "ollama": {"error": "Slow down."},
     "openai_chat": {"error": {"message": "Slow down.", "type": "rate_limit_error", "code": "rate_limit_exceeded"}},
     "anthropic_messages": {"type": "error", "error": {"type": "rate_limit_error", "message": "Slow down."}},
     "gemini": {"error": {"code": 429, "message": "Slow down.", "status": "RESOURCE_EXHAUSTED"}},
 }
-RAISED = {"openai_chat": openai.APIError, "anthropic_messages": anthropic.APIStatusError,
+RAISED = {"openai_chat": openai.APIError, "openai_responses": openai.APIError,
+          "anthropic_messages": anthropic.APIStatusError,
           "gemini": google_errors.ClientError}
 
 
@@ -325,18 +396,22 @@ def test_row_21_an_error_in_mid_stream(read: Any, write: Any, framed: Any, under
                     *PLAIN[inbound][-1:])
     events = read(inbound, stream)
     assert isinstance(events[-1], MessageError)
-    assert (events[-1].failure.code, events[-1].failure.message) == ("rate_limit_exceeded", "Slow down.")
-    with pytest.raises(RAISED[outbound], match="Slow down"):
+    code = "upstream_failed" if inbound == "ollama" else "rate_limit_exceeded"  # whose errors are texts in a stream
+    assert (events[-1].failure.code, events[-1].failure.message) == (code, "Slow down.")
+    raised = google_errors.APIError if outbound == "gemini" else RAISED[outbound]
+    with pytest.raises(raised, match="Slow down"):
         understood(outbound, write(outbound, events))
     meter = dialects()[inbound].operations["chat"].meter({})
     meter.feed(stream)
-    assert meter.measured.failure.code == "rate_limit_exceeded"
+    assert meter.measured.failure.code == code
 
 
 @pytest.mark.parametrize(("inbound", "outbound"), PAIRS)
 def test_row_22_an_end_that_is_none(read: Any, write: Any, framed: Any, understood: Any, inbound: str,
                                     outbound: str) -> None:
-    stream = framed(inbound, *(PLAIN[inbound][:-1] or [candidate({"text": TEXT})])).removesuffix(b"data: [DONE]\n\n")
+    ending = 2 if inbound == "bedrock_converse" else 1
+    events = PLAIN[inbound][:-ending] or [candidate({"text": TEXT})]
+    stream = framed(inbound, *events).removesuffix(b"data: [DONE]\n\n")
     events = read(inbound, stream)
     assert isinstance(events[-1], MessageError)
     with pytest.raises(RAISED[outbound] if outbound != "gemini" else google_errors.ServerError):
@@ -345,6 +420,15 @@ def test_row_22_an_end_that_is_none(read: Any, write: Any, framed: Any, understo
     rest = meter.feed(stream) + meter.close()
     assert meter.measured.failure.code == "upstream_failed"
     assert isinstance(read(inbound, rest)[-1], MessageError)
+
+
+def test_row_23_other_framings_and_what_is_to_be_passed_over(read: Any, framed: Any) -> None:
+    frames = framed("bedrock_converse", *PLAIN["bedrock_converse"])
+    later = framed("bedrock_converse", {"laterEvent": {"p": "abc"}})
+    assert read("bedrock_converse", later + frames) == read("bedrock_converse", frames, size=3)
+    stream = framed("ollama", *PLAIN["ollama"])
+    for heard in (stream.replace(b"\n", b"\r\n"), stream.replace(b"\n", b"\n\n"), stream.rstrip(b"\n")):
+        assert read("ollama", heard) == read("ollama", stream)
 
 
 @pytest.mark.parametrize("inbound", NAMES)
@@ -370,6 +454,10 @@ def test_row_23_however_it_is_framed(read: Any, framed: Any, inbound: str) -> No
         {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.4s"}]}}, 34.4),
     ("gemini", {"retry-after": "7"}, ERRORS["gemini"], 7),
     ("openai_chat", {}, ERRORS["openai_chat"], None),
+    ("openai_responses", {"retry-after": "7"}, ERRORS["openai_chat"], 7),
+    ("bedrock_converse", {"x-amzn-errortype": "ThrottlingException", "retry-after": "7"}, {"message": "Slow down."}, 7),
+    ("bedrock_converse", {"x-amzn-errortype": "ThrottlingException:http://x/"}, {"message": "Slow down."}, None),
+    ("ollama", {"retry-after": "7"}, ERRORS["ollama"], 7),
 ])
 def test_row_24_when_to_try_again(framed: Any, inbound: str, headers: Any, body: Any, seconds: Any,
                                   outbound: str) -> None:
@@ -384,7 +472,12 @@ def test_row_24_when_to_try_again(framed: Any, inbound: str, headers: Any, body:
     assert unified <= set(dialects()["anthropic_messages"].response_headers)
 
 
-TOO_LONG = {
+TOO_LONG: dict[str, Any] = {
+    "openai_responses": [(400, {"message": "Your input exceeds the context window of this model.", "type":
+                                "invalid_request_error", "code": "context_length_exceeded"})],
+    "bedrock_converse": [(400, {"message": "Input is too long for requested model."}),
+                         (413, {"message": "Too many tokens."})],
+    "ollama": [(400, {"message": "the input length exceeds the context length"})],
     "openai_chat": [
         (400, {"message": "This model's maximum context length is 128000 tokens.", "type": "invalid_request_error",
                "code": "context_length_exceeded"}),
@@ -402,12 +495,14 @@ TOO_LONG = {
 @pytest.mark.parametrize(("inbound", "outbound"), PAIRS)
 def test_row_25_a_prompt_that_is_too_long(framed: Any, inbound: str, outbound: str) -> None:
     for status, error in TOO_LONG[inbound]:
-        content = framed("gemini", {"type": "error", "error": error}).removeprefix(b"data: ").strip()
+        body = error if inbound == "bedrock_converse" else {"type": "error", "error": error}
+        content = framed("gemini", body).removeprefix(b"data: ").strip()
         failure = dialects()[inbound].read_error(status, {}, content)
         assert failure.code == "context_length_exceeded"
         answered, written = dialects()[outbound].write_error(failure, "req_1")
         assert (answered, error["message"] in str(written)) == (400, True)
-        word = {"openai_chat": "'code': 'context_length_exceeded'", "anthropic_messages": "invalid_request_error",
+        word = {"openai_chat": "'code': 'context_length_exceeded'",
+                "openai_responses": "'code': 'context_length_exceeded'", "anthropic_messages": "invalid_request_error",
                 "gemini": "INVALID_ARGUMENT"}[outbound]
         assert word in str(written)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ailink_provider.catalog import facts
 from ailink_provider.chat import (
     Media,
     Message,
@@ -19,6 +20,7 @@ from ailink_provider.chat import (
     WebSearch,
 )
 from ailink_provider.errors import Failure
+from ailink_provider.registry import dialects
 
 HI = {"contents": [{"parts": [{"text": "Hi"}]}]}
 
@@ -332,3 +334,13 @@ def test_arguments_nested_beyond_measure_are_refused(chats: Any) -> None:
     ):
         with pytest.raises(Failure, match="nested"):
             read(chats, contents=[{"parts": [part]}])
+
+
+def test_content_that_only_gemini_keeps_binds_a_request_to_it() -> None:
+    operation = dialects()["gemini"].operations["chat"]
+    chat = operation.read_request({"contents": [{"parts": [{"text": "Hi"}]}], "cachedContent": "cachedContents/x"}, "m")
+    assert operation.write_request(chat, facts("gemini-2.5-flash")).body["cachedContent"] == "cachedContents/x"
+    for name in ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "ollama"):
+        with pytest.raises(Failure) as caught:
+            dialects()[name].operations["chat"].write_request(chat, facts("m"))
+        assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "cachedContent")

@@ -234,8 +234,8 @@ def test_written_lines(chats: Any, chat: Make, sdk: Sdk) -> None:
         said(thinking="m"),
         said(content="He"),
         said(content="llo") | {"logprobs": [{"token": "llo", "logprob": -0.5, "top_logprobs": []}]},
-        said(tool_calls=[{"id": "d", "function": {"name": "g", "arguments": {}}}]),
         said(tool_calls=[{"id": "c", "function": {"name": "f", "arguments": {"x": 1}}}]),
+        said(tool_calls=[{"id": "d", "function": {"name": "g", "arguments": {}}}]),
         said() | {"done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 4},
     ]
     assert chats.writer(chat()).content_type == "application/x-ndjson"
@@ -279,8 +279,8 @@ def test_what_is_written_reads_back(chats: Any, chat: Make, stream: Stream) -> N
                 [
                     Thinking("Hm", signed_by="ollama"),
                     Text("Hello"),
-                    ToolCall("d", "g", "{}"),
                     ToolCall("c", "f", '{"x":1}'),
+                    ToolCall("d", "g", "{}"),
                 ],
                 Finish("tool_calls", "stop"),
                 [TokenLogprob("llo", -0.5)],

@@ -299,3 +299,10 @@ def test_another_wording_of_ids_stays_abroad(write: Write, chat: Make) -> None:
     assert "id" not in foreign[0]["tool_calls"][0]
     assert "tool_call_id" not in foreign[1]
     assert own[0]["tool_calls"][0]["id"] == own[1]["tool_call_id"] == "toolu_1"
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+def test_an_empty_message_is_none(chat: Any, write: Any, role: Any) -> None:
+    """An empty system prompt would replace the one that the model comes with."""
+    body = write(chat(Message(role, [Text("")]), Message("user", [Text("Hi")]))).body
+    assert body["messages"] == [{"role": "user", "content": "Hi"}]

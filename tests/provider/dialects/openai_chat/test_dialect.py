@@ -32,4 +32,4 @@ def test_it_needs_no_other_dialect() -> None:
     script = ("import sys, ailink_provider.dialects.openai_chat; "
               "print(*{name.split('.')[2] for name in sys.modules if name.startswith('ailink_provider.dialects.')})")
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert set(loaded.split()) == {"openai_chat", "identifiers", "failures"}
+    assert set(loaded.split()) == {"openai_chat", "identifiers", "failures", "strictness"}

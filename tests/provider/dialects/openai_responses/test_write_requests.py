@@ -303,9 +303,29 @@ def test_log_probabilities() -> None:
     assert (body["include"], body["top_logprobs"]) == (["message.output_text.logprobs"], 3)
 
 
+CLOSED = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
+LOOSE = {"type": "object", "properties": {"x": {"type": "string"}}}
+
+
+def test_what_strict_mode_refuses_is_not_sent_strictly() -> None:
+    """Other vendors hold a model strictly to schemas with optional members."""
+    sent = write(tools=[Tool("f", schema=LOOSE, strict=True), Tool("g", schema=CLOSED, strict=True)],
+                 output=OutputFormat("schema", "reply", LOOSE, strict=True))
+    assert [tool["strict"] for tool in sent.body["tools"]] == [False, True]
+    assert "strict" not in sent.body["text"]["format"]
+    assert [loss.field for loss in sent.losses] == ["response_format.strict", "tools[0].strict"]
+
+
+def test_a_model_that_does_not_reason_is_asked_for_no_summary() -> None:
+    body = {"model": "gpt-4o", "input": "Hi", "reasoning": {"effort": "low", "summary": "auto"}}
+    chat = DIALECT.operations["chat"].read_request(body)
+    assert "reasoning" not in DIALECT.operations["chat"].write_request(chat, facts("gpt-4o")).body
+    assert DIALECT.operations["chat"].write_request(chat, facts("gpt-5")).body["reasoning"] == body["reasoning"]
+
+
 @pytest.mark.parametrize(("output", "form"), [
-    (OutputFormat("schema", "a b", {"type": "object"}, True, "d"),
-     {"type": "json_schema", "name": "a_b_c8687a08", "schema": {"type": "object"}, "strict": True, "description": "d"}),
+    (OutputFormat("schema", "a b", CLOSED, True, "d"),
+     {"type": "json_schema", "name": "a_b_c8687a08", "schema": CLOSED, "strict": True, "description": "d"}),
     (OutputFormat("schema", schema={}), {"type": "json_schema", "name": "reply", "schema": {}}),
     (OutputFormat("json"), {"type": "json_object"}), (OutputFormat("schema"), {"type": "json_object"}),
 ])

@@ -30,8 +30,8 @@ _STATUS_OF_NAME = {
 }
 _CODE_OF_STATUS = {
     400: "invalid_request", 401: "upstream_auth", 402: "insufficient_quota", 403: "upstream_auth",
-    408: "upstream_timeout", 413: "payload_too_large", 422: "invalid_request", 429: "rate_limit_exceeded",
-    503: "upstream_overloaded", 504: "upstream_timeout",
+    405: "invalid_request", 408: "upstream_timeout", 409: "conflict", 413: "payload_too_large",
+    422: "invalid_request", 429: "rate_limit_exceeded", 503: "upstream_overloaded", 504: "upstream_timeout",
 }
 _TOO_LONG = re.compile(
     r"(input|prompt) is too long|exceeds? (the )?(context|maximum context)|maximum context length|context window|"

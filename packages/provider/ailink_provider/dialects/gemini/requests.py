@@ -14,6 +14,7 @@ from ailink_provider.dialects.gemini.fields import members, refuse, text
 from ailink_provider.dialects.gemini.generation import read_generation, write_generation
 from ailink_provider.dialects.gemini.names import NAME, bare
 from ailink_provider.dialects.gemini.tools import read_tool_config, read_tools, write_tools
+from ailink_provider.errors import Failure
 
 # The client's word for a tier, and Gemini's.
 TIERS = {
@@ -59,6 +60,9 @@ def read_chat(body: dict[str, Any], model: str | None, stream: bool | None) -> C
         if "." in name:  # the names of extras are paths
             raise refuse(name, "a field of this API; it is not one")
         chat.extras[name] = value
+        if name == "cachedContent":
+            said = "'cachedContent' names a part of the conversation that only Gemini keeps: send the content itself."
+            chat.bound.append(Failure("unsupported_parameter", said, param=name))
     return chat
 
 

@@ -158,7 +158,9 @@ class _Writer:
         for part in message.parts:
             if isinstance(part, Native) and part.dialect == NAME:
                 value |= part.value
-        return value
+        # Nothing said is nothing to a model, but an empty system prompt would replace the one that it comes with.
+        empty = value.keys() == {"role", "content"} and not value["content"] and value["role"] != "user"
+        return None if empty and not self._draft.at_home else value
 
     def _said(self, parts: list[Part], where: str, images: list[str]) -> str:
         """Return the text of a message or a result; its images are put into ``images``."""

@@ -106,6 +106,7 @@ class ChatWriter:
         self._head = replies.head(request.model, 0)
         self._parts: dict[int, Part] = {}
         self._calls: dict[int, list[str]] = {}
+        self._called: set[int] = set()
         self._finish: Finish | None = None
         self._usage: Usage | None = None
         self._broken = False
@@ -156,11 +157,13 @@ class ChatWriter:
         return self._line(replies.write_part(more, self._shown), beside)
 
     def _close(self, index: int) -> bytes:
-        pieces = self._calls.pop(index, None)
-        if pieces is None:
-            return b""
-        whole = msgspec.structs.replace(self._parts[index], arguments="".join(pieces))
-        return self._line(replies.write_part(whole, self._shown))
+        """Write the calls that are whole, but none before one that began earlier: clients go by their order."""
+        self._called.add(index)
+        written = b""
+        while (first := next(iter(self._calls), None)) in self._called and first is not None:
+            whole = msgspec.structs.replace(self._parts[first], arguments="".join(self._calls.pop(first)))
+            written += self._line(replies.write_part(whole, self._shown))
+        return written
 
     def _line(self, members: dict[str, Any], beside: dict[str, Any] | None = None) -> bytes:
         if not members and not beside:

@@ -8,7 +8,7 @@ from ailink_provider.chat import Chat, Native
 from ailink_provider.dialects import Loss
 from ailink_provider.dialects.identifiers import conform
 from ailink_provider.dialects.openai_chat.fields import NAME
-from ailink_provider.dialects.openai_chat.schemas import is_strict
+from ailink_provider.dialects.strictness import is_strict
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]")
 _TOOL_NAME_LIMIT = 64

@@ -9,6 +9,7 @@ from ailink_provider.chat import CacheMark, Chat, Native
 from ailink_provider.dialects import Loss
 from ailink_provider.dialects.identifiers import conform
 from ailink_provider.dialects.openai_responses.fields import FAMILY, NAME
+from ailink_provider.dialects.strictness import is_strict
 
 _NAME = re.compile(r"[A-Za-z0-9_-]")
 _NAME_LIMIT = 64
@@ -56,6 +57,13 @@ class Draft:
         """Return the client's path to a message of the chat."""
         return f"messages[{index - self.chat.apart}]" if index >= self.chat.apart else "system"
 
+    def strict(self, wish: bool | None, schema: Any, where: str) -> bool | None:
+        """Return how strictly the model is held to a schema: at home as asked, else only if the schema allows it."""
+        if not wish or self.at_home or is_strict(schema):
+            return wish
+        self.lose(f"{where}.strict", "the target holds a model only to schemas whose objects require all they have")
+        return None
+
     def tool(self, name: str) -> str:
         """Return the name under which the model knows the client's tool."""
         wire = wire_name(name)
@@ -68,7 +76,7 @@ class Draft:
         there. Other vendors' lifetimes are not OpenAI's, and at its target a prefix is found without a mark."""
         if mark is None:
             return {}
-        if possible and mark.ttl in _MARK_TTLS and (mark.ttl is not None or self.at_home):
+        if possible and mark.ttl in _MARK_TTLS and (mark.ttl is not None or self.shares_account):
             return {"prompt_cache_breakpoint": {"mode": "explicit"} | ({"ttl": mark.ttl} if mark.ttl else {})}
         self.lose("cache_control", "the target decides by itself what it caches")
         return {}

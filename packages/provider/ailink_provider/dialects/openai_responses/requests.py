@@ -92,7 +92,9 @@ def write_request(chat: Chat, facts: Facts) -> Sent:
 
 def _write_rest(chat: Chat, body: dict[str, Any]) -> None:
     """Put the fields that nobody interpreted back."""
-    for key, value in (*chat.asides.items(), *chat.extras.items()):
+    # How thoughts are to be summarised is written with the rest of the reasoning, to models that reason.
+    asides = [(key, value) for key, value in chat.asides.items() if key != "reasoning"]
+    for key, value in (*asides, *chat.extras.items()):
         if key == "include":
             body[key] = [*body.get(key, ()), *value]
         elif key in ("reasoning", "text"):

@@ -177,7 +177,8 @@ def _write_text(draft: Draft) -> dict[str, Any]:
     form: dict[str, Any] = {"type": "text" if output.kind == "text" else "json_object"}
     if output.schema is not None and (draft.facts.json_schema or draft.at_home):
         named = {"type": "json_schema", "name": wire_name(output.name or "reply"), "schema": output.schema,
-                 "strict": output.strict, "description": output.description}
+                 "strict": draft.strict(output.strict, output.schema, "response_format"),
+                 "description": output.description}
         form = {key: value for key, value in named.items() if value is not None}
     return {"text": {"format": form}}
 

@@ -114,7 +114,8 @@ def _write_tool(draft: Draft, tool: Tool, where: str) -> dict[str, Any]:
     if not tool.custom:
         # Left out, both mean something else here than elsewhere: the schema is made strict and all in it required.
         written["parameters"] = tool.schema if tool.schema is not None or draft.at_home else _NO_PARAMETERS
-        written["strict"] = tool.strict if draft.at_home else bool(tool.strict)
+        strict = draft.strict(tool.strict, tool.schema, where)
+        written["strict"] = strict if draft.at_home else bool(strict)
     elif tool.format is not None:
         written["format"] = _write_format(tool.format)
     draft.mark(tool.cache, possible=False)

@@ -33,7 +33,7 @@ def breaches(method: str, name: str, facts: Model, query: list[tuple[str, str]],
     for parameter, _ in query:
         if parameter not in _QUERY:
             yield Breach(f'Invalid JSON payload received. Unknown name "{parameter}": Cannot bind query parameter.')
-    mistake = _schema(method).mistake(body)
+    mistake = request_schema(method).mistake(body)
     if mistake is not None:
         yield _explain(mistake)
     elif method in ("generateContent", "streamGenerateContent"):
@@ -49,7 +49,7 @@ def breaches(method: str, name: str, facts: Model, query: list[tuple[str, str]],
 
 
 @lru_cache
-def _schema(method: str) -> Schema:
+def request_schema(method: str) -> Schema:
     """Return the schema of a method's body: the SDK's models in the envelope that the API reference describes."""
     types = load("google.genai.types", "google-genai")
     models = [getattr(types, name) for name in (*_MODELS, "ImageConfig")]

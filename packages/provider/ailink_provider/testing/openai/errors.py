@@ -64,19 +64,20 @@ def refuse(refusal: Refusal) -> Whole:
             ("x-ratelimit-limit-requests", "500"), ("x-ratelimit-remaining-requests", "0"),
             ("x-ratelimit-reset-requests", f"{refusal.retry_after:g}s"),
         ]
-    return Whole(status, headers, encode(_body(refusal)))
+    return Whole(status, headers, encode({"error": described(refusal)}))
 
 
 def error_event(refusal: Refusal) -> bytes:
     """Return the frame that breaks off a stream."""
-    return b"data: %b\n\n" % encode(_body(refusal))
+    return b"data: %b\n\n" % encode({"error": described(refusal)})
 
 
-def _body(refusal: Refusal) -> dict[str, Any]:
+def described(refusal: Refusal) -> dict[str, Any]:
+    """Return the error itself."""
     _, kind, code, message = _ERRORS[refusal.kind]
-    return {"error": {
+    return {
         "message": refusal.message or message.format(model=refusal.model),
         "type": kind,
         "param": dotted(refusal.where) or ("messages" if refusal.kind == "context" else None),
         "code": refusal.code or code,
-    }}
+    }

@@ -5,7 +5,7 @@ Each rule takes a body that fits the schema and yields what it breaks.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from ailink_provider.testing.schemas import Mistake, Schema, sdk_schema
@@ -17,7 +17,7 @@ _TYPES = {
     "embeddings": ("openai.types.embedding_create_params", "EmbeddingCreateParams"),
 }
 _STREAMED = ("chat", "completions")
-_REASONING = re.compile(r"(o1|o3|o4|gpt-5|gpt-6)(?!.*chat)")
+REASONING = re.compile(r"(o1|o3|o4|gpt-5|gpt-6)(?!.*chat)")
 # The only value each takes on a model that reasons; None: none at all.
 _FIXED_WHEN_REASONING = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False,
                          "top_logprobs": None, "logit_bias": None}
@@ -25,7 +25,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "n": (1, 128),
     "top_logprobs": (0, 20), "max_tokens": (1, 1e9), "max_completion_tokens": (1, 1e9), "dimensions": (1, 3072),
 }
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SPEAKER = re.compile(r"[^\s<|\\/>]{1,64}")
 _CALL_ID_LIMIT = 40
 _TOOL_LIMIT = 128
@@ -38,7 +38,7 @@ def breaches(operation: str, body: dict[str, Any]) -> Iterator[Breach]:
     """Yield the rules of ``operation`` that ``body`` breaks; the schema's alone if it does not fit that."""
     mistake = _schema(operation, body).mistake(body)
     if mistake is not None:
-        yield _explain(mistake)
+        yield explain(mistake)
         return
     for rule in _RULES[operation]:
         yield from rule(body)
@@ -52,7 +52,8 @@ def _schema(operation: str, body: dict[str, Any]) -> Schema:
     return sdk_schema(module, name, "openai")
 
 
-def _explain(mistake: Mistake) -> Breach:
+def explain(mistake: Mistake) -> Breach:
+    """Return what the vendor says of a body that does not fit its schema."""
     where = dotted(mistake.where)
     if mistake.keyword == "additionalProperties":
         return Breach(f"Unknown parameter: '{where}'.", mistake.where, "unknown_parameter")
@@ -65,7 +66,12 @@ def _explain(mistake: Mistake) -> Breach:
 
 
 def _ranges(body: dict[str, Any]) -> Iterator[Breach]:
-    for name, (low, high) in _RANGES.items():
+    return out_of_range(body, _RANGES)
+
+
+def out_of_range(body: dict[str, Any], ranges: Mapping[str, tuple[float, float]]) -> Iterator[Breach]:
+    """Yield the numbers that are outside their ranges."""
+    for name, (low, high) in ranges.items():
         value = body.get(name)
         if value is not None and not low <= value <= high:
             yield Breach(f"Invalid '{name}': expected a value from {low} to {high:g}, but got {value} instead.",
@@ -92,7 +98,7 @@ def _stops(body: dict[str, Any]) -> Iterator[Breach]:
 
 
 def _reasoning_models(body: dict[str, Any]) -> Iterator[Breach]:
-    if not _REASONING.match(body["model"]):
+    if not REASONING.match(body["model"]):
         return
     if body.get("max_tokens") is not None:
         yield Breach(
@@ -182,7 +188,7 @@ def _tools(body: dict[str, Any]) -> Iterator[Breach]:
     names = [tool[tool["type"]]["name"] for tool in tools]
     for index, (tool, name) in enumerate(zip(tools, names, strict=True)):
         where = ("tools", index, tool["type"])
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             yield Breach(f"Invalid '{dotted((*where, 'name'))}': string does not match pattern. Expected a string that "
                          "matches the pattern '^[a-zA-Z0-9_-]+$'.", (*where, "name"), "invalid_value")
         schema = tool.get("function", {}).get("parameters")
@@ -191,7 +197,7 @@ def _tools(body: dict[str, Any]) -> Iterator[Breach]:
                          f"got 'type: \"{schema.get('type')}\"'.", (*where, "parameters"),
                          "invalid_function_parameters")
         if schema and tool["function"].get("strict"):
-            yield from _strict(schema, f"function '{name}'", (*where, "parameters"))
+            yield from strict_breaches(schema, f"function '{name}'", (*where, "parameters"))
     yield from _chosen(body.get("tool_choice"), names)
 
 
@@ -214,19 +220,21 @@ def _response_format(body: dict[str, Any]) -> Iterator[Breach]:
     if wanted["type"] == "json_schema":
         described = wanted["json_schema"]
         where = ("response_format", "json_schema")
-        if not _NAME.fullmatch(described["name"]):
+        if not NAME.fullmatch(described["name"]):
             yield Breach(f"Invalid '{dotted((*where, 'name'))}': string does not match pattern. Expected a string that "
                          "matches the pattern '^[a-zA-Z0-9_-]+$'.", (*where, "name"), "invalid_value")
         if described.get("strict"):
             whose = f"response_format '{described['name']}'"
-            yield from _strict(described.get("schema", {}), whose, (*where, "schema"))
+            yield from strict_breaches(described.get("schema", {}), whose, (*where, "schema"))
 
 
-def _strict(schema: Any, whose: str, where: tuple[str | int, ...], context: tuple[str, ...] = ()) -> Iterator[Breach]:
-    """Strict mode: every object is closed and requires all it has."""
+def strict_breaches(
+    schema: Any, whose: str, where: tuple[str | int, ...], context: tuple[str, ...] = (),
+) -> Iterator[Breach]:
+    """Yield what strict mode refuses in a schema: there every object is closed and requires all it has."""
     if isinstance(schema, list):
         for item in schema:
-            yield from _strict(item, whose, where, context)
+            yield from strict_breaches(item, whose, where, context)
     if not isinstance(schema, dict):
         return
     properties = _mapping(schema.get("properties"))
@@ -240,11 +248,11 @@ def _strict(schema: Any, whose: str, where: tuple[str | int, ...], context: tupl
         if problem:
             yield Breach(f"Invalid schema for {whose}: In context={context}, {problem}", where, "invalid_json_schema")
     for name, inner in properties.items():
-        yield from _strict(inner, whose, where, (*context, "properties", name))
+        yield from strict_breaches(inner, whose, where, (*context, "properties", name))
     for key in ("items", "anyOf"):
-        yield from _strict(schema.get(key), whose, where, (*context, key))
+        yield from strict_breaches(schema.get(key), whose, where, (*context, key))
     for name, inner in _mapping(schema.get("$defs")).items():
-        yield from _strict(inner, whose, where, ("$defs", name))
+        yield from strict_breaches(inner, whose, where, ("$defs", name))
 
 
 def _mapping(value: Any) -> dict[str, Any]:
