@@ -36,8 +36,6 @@ class Dispatch:
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         target = exchange.target
         assert target is not None  # Attempt stands before this stage
-        exchange.warnings.clear()
-        exchange.response_headers = [(b"x-ailink-upstream", target.upstream.label.encode())]
         exchange.caller_key = caller_key(exchange, target.upstream)
         key = exchange.caller_key or target.upstream.key
         if key is None and target.upstream.provider is not None and target.upstream.provider.needs_key:
@@ -68,7 +66,8 @@ class Dispatch:
                 headers=model_headers(exchange, target.upstream, key),
                 body=speech.body,
                 resend=True,
-            )
+            ),
+            exchange.deadline,
         )
         exchange.upstream_status = response.status
         spellings = key.spellings if key else ()
@@ -111,12 +110,13 @@ class Dispatch:
                 headers=api_headers(exchange, key),
                 body=exchange.body or None,
                 resend=exchange.method in SAFE_METHODS or exchange.idempotency_key is not None,
-            )
+            ),
+            exchange.deadline,
         )
         exchange.upstream_status = response.status
         spellings = key.spellings if key else ()
         headers = api_reply_headers(response, spellings)
-        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)))
+        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)), response.close)
 
     def _open(self, exchange: Exchange, target: Target) -> None:
         if exchange.opened:
