@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.exchange import Exchange
-from ailink_gateway.grant import Grant, Upstream
+from ailink_gateway.grant import Grant, Service, Upstream
 from ailink_gateway.stages.admit import MEDIUM_TOKENS, OUTPUT_TOKENS, estimate
 from ailink_provider.errors import Failure
 from ailink_provider.transport import Request, Response
@@ -240,6 +240,16 @@ class TestTokens:
             assert answer.status == 200
             assert "x-ratelimit-limit-tokens" not in answer.headers
 
+    async def test_what_a_model_uses_by_way_of_a_service_counts(
+        self, call: Call, metered: Grant, listener: Any, make_upstream: MakeUpstream
+    ) -> None:
+        services = {"s": Service(upstream=make_upstream("openai"), serves_models=True)}
+        grant = structs.replace(metered, own=None, services=services)
+        listener.answers = [reply(2000, 990), reply(11, 7)]
+        path = "/v1/proxy/services/s/v1/chat/completions"
+        answers = [await call(grant, "POST", path, CHAT) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+
 
 @pytest.mark.parametrize(
     ("path", "body", "tokens"),
@@ -253,6 +263,10 @@ class TestTokens:
         ("/v1/messages/count_tokens", b"{}", 1),
         ("/v1/messages", b"not JSON", 2 + OUTPUT_TOKENS),
         ("/v1/messages", b'"' + b"A" * 100_000 + b'"', MEDIUM_TOKENS + OUTPUT_TOKENS),
+        ("/v1/messages", b'"' + b"words " * 1000 + b'"', 1500 + OUTPUT_TOKENS),
+        ("/v1/messages", b'"' + "世界".encode() * 1000 + b'"', 1500 + OUTPUT_TOKENS),
+        ("/v1/messages", b'"' + rb"\u4e16" * 1000 + b'"', 1500 + OUTPUT_TOKENS),
+        ("/v1/proxy/services/s/v1/messages", b"x" * 1000, 1),
     ],
 )
 def test_estimates(make_exchange: MakeExchange, path: str, body: bytes, tokens: int) -> None:

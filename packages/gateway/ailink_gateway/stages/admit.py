@@ -4,7 +4,6 @@ Who has no token is limited by address. What is counted by policies is not count
 """
 
 import math
-import re
 from functools import partial
 from typing import Any
 
@@ -21,12 +20,11 @@ REQUESTS_PER_MINUTE = 600
 MINUTE = 60.0
 CHARACTERS_A_TOKEN = 4
 MEDIUM_TOKENS = 1000  # of an image or a file in the body
+MEDIUM_BYTES = 1024  # what is longer, and no text, is one
 OUTPUT_TOKENS = 1000  # of a reply, unless the request allows less
 
 _OF_REQUESTS = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
 _OF_TOKENS = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
-# Base64, which is no text that is counted by its length.
-_MEDIUM = re.compile(rb"[A-Za-z0-9+/=_-]{1024,}")
 
 
 class _Allowance(msgspec.Struct):
@@ -62,7 +60,7 @@ class Admit:
             _tell(exchange, limit, taken, _OF_REQUESTS)
             if not taken.allowed:
                 raise _refusal("requests_per_minute", taken.reset_seconds)
-        if grant.tokens_per_minute and exchange.route.kind == "model":
+        if grant.tokens_per_minute and _may_use_tokens(exchange, grant):
             await self._take_tokens(exchange, grant)
         reply = await proceed(exchange)
         if exchange.route.kind == "api":  # an API's own limits are not those of this call
@@ -92,16 +90,35 @@ class Admit:
         self._limiter.correct(key, MINUTE, at, max(used, 0) - estimated)
 
 
+def _may_use_tokens(exchange: Exchange, grant: Grant) -> bool:
+    """Whether a model may be asked: also by way of a service, though not at an API that owns all paths."""
+    if exchange.route.kind != "model":
+        return exchange.route.service is not None
+    return grant.own is None or not grant.own.generic
+
+
 def estimate(exchange: Exchange) -> int:
-    """Return about how many tokens a call to a model will use, at least 1. Reads no more of it than a length and the
-    limit of its output.
+    """Return about how many tokens a call to a model will use, at least 1, which it is for a service's call: it may be
+    one or not. Reads no more of it than a length and the limit of its output.
     """
-    text, media = _MEDIUM.subn(b"", exchange.body)
-    tokens = len(text) // CHARACTERS_A_TOKEN + media * MEDIUM_TOKENS
+    if exchange.route.kind != "model":
+        return 1
+    tokens = _input(exchange.body)
     operation = exchange.route.dialect.operations[exchange.route.operation]
     if operation.speaks is not Embed and exchange.route.operation != "count_tokens":
         tokens += _output(exchange.body)
     return max(tokens, 1)
+
+
+def _input(body: bytes) -> int:
+    size, media = len(body), 0
+    if size > MEDIUM_BYTES:
+        for text in body.split(b'"'):
+            # Base64 stands in one string without a space, an escape or any other alphabet.
+            if len(text) > MEDIUM_BYTES and text.isascii() and b" " not in text and b"\\" not in text:
+                size -= len(text)
+                media += 1
+    return size // CHARACTERS_A_TOKEN + media * MEDIUM_TOKENS
 
 
 def _output(body: bytes) -> int:
