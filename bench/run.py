@@ -133,6 +133,7 @@ def make_token() -> str:
                 "name": "bench",
                 "credential_id": credential.raise_for_status().json()["id"],
                 "upstream_url": f"http://127.0.0.1:{UPSTREAM}/v1",
+                "requests_per_minute": 0,
             },
         )
         return str(token.raise_for_status().json()["token_id"])

@@ -8,12 +8,15 @@ from urllib.parse import unquote
 import pytest
 
 from ailink_gateway import routes
+from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.directory import upstream as compile_upstream
+from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Key, Snapshot, Upstream
 from ailink_gateway.pipeline import compose
 from ailink_gateway.record import Opened, Record
+from ailink_gateway.stages.admit import Admit
 from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
@@ -25,6 +28,16 @@ from ailink_provider.registry import dialects, providers
 from ailink_provider.transport import Request, Response
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Client:
@@ -205,22 +218,46 @@ def make_upstream(listener: Listener) -> Callable[..., Upstream]:
 
 
 @pytest.fixture
+def clock() -> Clock:
+    """The clock of limits and breakers."""
+    return Clock()
+
+
+@pytest.fixture
+def limiter(clock: Clock) -> MemoryLimiter:
+    return MemoryLimiter(clock=clock)
+
+
+@pytest.fixture
+def breakers(clock: Clock) -> MemoryBreakers:
+    return MemoryBreakers(clock=clock)
+
+
+@pytest.fixture
 def call(
-    journal: Journal, make_client: type[Client], make_exchange: Callable[..., Exchange]
+    journal: Journal,
+    make_client: type[Client],
+    make_exchange: Callable[..., Exchange],
+    limiter: MemoryLimiter,
+    breakers: MemoryBreakers,
 ) -> Callable[..., Awaitable[Answer]]:
-    """Runs a request through all stages, as the bearer of ``grant``."""
+    """Runs a request through all stages, as the bearer of ``grant``; ``prepare`` may change the exchange first."""
 
     async def run(
         grant: Grant, method: str, path: str, body: bytes = b"", *, snapshot: Snapshot | None = None, **request: Any
     ) -> Answer:
         caller = request.pop("caller", None) or make_client()
         headers = [(b"authorization", b"Bearer t"), *request.pop("headers", ())]
+        prepare = request.pop("prepare", None)
         exchange = make_exchange(method, path, headers, body=body, caller=caller, **request)
+        if prepare is not None:
+            prepare(exchange)
         stages = (
             RecordStage(journal),
             Authenticate(Callers(t=grant)),
+            Admit(limiter),
             Choose(Resolver(snapshot or Snapshot())),
-            Attempt(),
+            Attempt(breakers),
             Dispatch(journal, MemoryThoughts()),
         )
         await compose(stages)(exchange)

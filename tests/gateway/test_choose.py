@@ -551,3 +551,51 @@ async def test_the_body_of_a_closed_route_is_not_waited_for(
     exchange = make_exchange("POST", "/v1/files", body=b"x")
     assert (await refused(exchange, make_grant("unknown"))).code == "not_found"
     assert len(client.incoming) == 1
+
+
+# --- several upstreams of one token ------------------------------------------------------------------
+
+
+def several(make_upstream: MakeUpstream, *names: str | None) -> dict[str, Any]:
+    upstreams = [make_upstream(name, f"https://{number}.example") for number, name in enumerate(names)]
+    return {"own": upstreams[0], "further": tuple(upstreams[1:])}
+
+
+@pytest.mark.parametrize(
+    ("own", "model", "expected"),
+    [
+        # those of the family, or of no known vendor
+        (("openai", "anthropic", None), "gpt-4o", [("0", "gpt-4o"), ("2", "gpt-4o")]),
+        (("openai", "anthropic"), "claude-x", [("1", "claude-x")]),
+        # a prefix goes to all of that vendor
+        (("openai", "anthropic", "openai"), "openai/gpt-4o", [("0", "gpt-4o"), ("2", "gpt-4o")]),
+        # failover stays within the step: the project's key is not the next one to try
+        (("openai", "openai"), "gpt-4o", [("0", "gpt-4o"), ("1", "gpt-4o")]),
+        # an unknown name may be asked of any of them
+        (("openai", None), "own-model", [("0", "own-model"), ("1", "own-model")]),
+        # no own one serves it: the project does
+        (("anthropic", "anthropic"), "gpt-4o", [("project-openai", "gpt-4o")]),
+    ],
+)
+def test_the_step_that_finds_them_yields_all_of_its_targets(
+    make_upstream: MakeUpstream, own: tuple[str | None, ...], model: str, expected: list[tuple[str, str]]
+) -> None:
+    project = {"openai": make_upstream("openai", "https://project-openai.example")}
+    grant = Grant("tok_a", "a", "p", project=project, **several(make_upstream, *own))
+    assert found(model, grant, Snapshot()) == expected
+
+
+def test_passthrough_with_several_reaches_no_key_of_ours_and_no_other_vendor(make_upstream: MakeUpstream) -> None:
+    names = ("openai", "openai", "anthropic")
+    upstreams = tuple(make_upstream(name, f"https://{number}.example", None) for number, name in enumerate(names))
+    project = {"anthropic": make_upstream("anthropic", "https://project.example")}
+    grant = Grant("t", "t", "p", own=upstreams[0], further=upstreams[1:], passthrough=True, project=project)
+    assert found("claude-x", grant, Snapshot()) == [("0", "claude-x"), ("1", "claude-x")]
+
+
+async def test_only_upstreams_that_are_no_vendors_get_an_apis_paths(
+    make_exchange: MakeExchange, make_upstream: MakeUpstream
+) -> None:
+    grant = Grant("t", "t", "p", **several(make_upstream, "openai", None, "anthropic"))
+    exchange = await chosen(make_exchange("GET", "/things"), grant)
+    assert [target.upstream.origin.host for target in exchange.targets] == ["1.example"]

@@ -14,7 +14,7 @@ from ailink_gateway import tokens
 from ailink_gateway.backends import directory as module
 from ailink_gateway.backends.directory import StoreDirectory
 from ailink_gateway.control import unlock
-from ailink_gateway.grant import Key
+from ailink_gateway.grant import Breaker, Key
 from ailink_gateway.store.credentials import insert_credential
 from ailink_gateway.store.projects import delete_project, insert_project
 from ailink_gateway.store.services import insert_service, update_service
@@ -442,3 +442,56 @@ async def test_a_grant_knows_its_projects_services_with_their_keys(world: World)
     assert serving == {"gpt": True, "hooks": False, "local": True, "stripe": False}
     passthrough = await world.directory.find(world.token(upstream_url="https://own.example"))
     assert not passthrough.services
+
+
+# --- several upstreams, limits and breakers ----------------------------------------------------------
+
+
+async def test_a_tokens_upstreams_in_the_order_of_their_priority(world: World) -> None:
+    own, extra = world.credential(1, "openai"), world.credential(2, "openai", "second-secret")
+    secret = world.token(
+        upstream_url="https://first.example/v1",
+        credential_id=own,
+        upstreams=[
+            {"url": "https://last.example/v1", "credential_id": None, "weight": 1, "priority": 5},
+            {"url": "https://second.example/v1", "credential_id": extra, "weight": 3, "priority": 1},
+        ],
+    )
+    grant = await world.directory.find(secret)
+    seen = [(each.label, each.priority, each.weight, each.key and each.key.secret) for each in grant.upstreams]
+    assert seen == [
+        ("https://first.example/v1", 0, 1, b"secret-1"),
+        ("https://second.example/v1", 1, 3, b"second-secret"),
+        ("https://last.example/v1", 5, 1, b"secret-1"),
+    ]
+    assert grant.own is grant.upstreams[0]
+    assert not grant.passthrough
+
+
+async def test_an_entry_may_say_more_of_the_tokens_own_upstream(world: World) -> None:
+    entries = [{"url": "https://a.example", "credential_id": None, "weight": 7, "priority": 2}]
+    grant = await world.directory.find(world.token(upstream_url="https://a.example", upstreams=entries))
+    assert [(each.label, each.weight, each.priority) for each in grant.upstreams] == [("https://a.example", 7, 2)]
+    assert grant.passthrough, "there is no credential at all"
+
+
+async def test_one_upstream_with_a_credential_ends_passthrough(world: World) -> None:
+    entries = [{"url": "https://b.example", "credential_id": world.credential(1), "weight": 1, "priority": 1}]
+    grant = await world.directory.find(world.token(upstream_url="https://a.example", upstreams=entries))
+    assert [each.key is None for each in grant.upstreams] == [True, False]
+    assert not grant.passthrough
+
+
+async def test_limits_and_the_breaker(world: World) -> None:
+    grant = await world.directory.find(world.token())
+    limits = grant.requests_per_minute, grant.tokens_per_minute, grant.concurrent_requests
+    assert limits == (None, 0, 0)
+    assert grant.breaker == Breaker(True, 3, 30, 1)
+    grant = await world.directory.find(
+        world.token(
+            requests_per_minute=0, tokens_per_minute=5, concurrent_requests=2,
+            circuit_breaker={"enabled": False, "failure_threshold": 7},
+        )
+    )
+    assert (grant.requests_per_minute, grant.tokens_per_minute, grant.concurrent_requests) == (0, 5, 2)
+    assert grant.breaker == Breaker(enabled=False, failure_threshold=7)

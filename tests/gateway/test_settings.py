@@ -81,6 +81,8 @@ def test_secrets_from_files(tmp_path: Path) -> None:
         ("a: &x 1\nb: *x", "aliases"),
         ("aliases: !!python/object:os.system {}", "not valid"),
         ("- 1", "not valid"),
+        ("fallbacks: {a: b}", "fallbacks"),
+        ("call_timeout_seconds: 0", "call_timeout_seconds"),
         ("x" * 2_000_000, "larger than"),
     ],
 )
@@ -93,7 +95,12 @@ def test_a_broken_config_file_is_named(tmp_path: Path, text: str, says: str) -> 
 
 
 def test_the_config_file_beside_us_is_read(tmp_path: Path) -> None:
-    (tmp_path / "ailink.yaml").write_text("version: '1.0'\naliases: {fast: gpt-4o-mini}\ndefault_model: fast\n")
+    (tmp_path / "ailink.yaml").write_text(
+        "version: '1.0'\naliases: {fast: gpt-4o-mini}\ndefault_model: fast\n"
+        "fallbacks: {gpt-4o: [gpt-4o-mini, claude-haiku-4-5]}\ncall_timeout_seconds: 90\n"
+    )
     config = load("dev", {}).config
     assert config.aliases == {"fast": "gpt-4o-mini"}
     assert config.default_model == "fast"
+    assert config.fallbacks == {"gpt-4o": ("gpt-4o-mini", "claude-haiku-4-5")}
+    assert config.call_timeout_seconds == 90

@@ -15,9 +15,11 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway import dev, routes, tokens
+from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
 from ailink_gateway.backends.directory import StoreDirectory, reach
 from ailink_gateway.backends.discovery import Discovery
+from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.spool import Row, Spool
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.configured import open_configured
@@ -27,7 +29,9 @@ from ailink_gateway.control.tokens import TokenInput, new_token
 from ailink_gateway.exchange import Exchange, Receive, Send
 from ailink_gateway.grant import Snapshot, Upstream
 from ailink_gateway.pipeline import compose
+from ailink_gateway.proxies import canonical, client_ip
 from ailink_gateway.settings import Settings
+from ailink_gateway.stages.admit import Admit
 from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
@@ -63,6 +67,8 @@ process.
 class Gateway:
     """The whole gateway of one process, as an ASGI application. Its lifespan opens and closes everything."""
 
+    _proxies: frozenset[str] = frozenset()
+
     def __init__(self, settings: Settings, store: Store, vault: Vault, spool: Spool) -> None:
         self.settings, self.store, self.vault, self.spool = settings, store, vault, spool
         self._running: list[asyncio.Task[None]] = []
@@ -71,6 +77,8 @@ class Gateway:
         """Open everything else. Raises ``Failure`` for a provider of the config file that cannot be made."""
         settings = self.settings
         self.transport = Transport(guard=Guard(settings.allow_upstreams))
+        self._proxies = frozenset(filter(None, map(canonical, settings.trusted_proxies)))
+        breakers = MemoryBreakers()
         anonymous = DEFAULT if settings.mode == "dev" else None
         directory = StoreDirectory(
             self.store,
@@ -86,9 +94,10 @@ class Gateway:
             (
                 Record(self.spool),
                 Authenticate(directory),
+                Admit(MemoryLimiter()),
                 Replay(StoreClaims(self.store, self.vault)),
                 Choose(Resolver(shared)),
-                Attempt(),
+                Attempt(breakers, settings.config.call_timeout_seconds),
                 Dispatch(self.spool, MemoryThoughts()),
             )
         )
@@ -99,6 +108,7 @@ class Gateway:
             admin_key=settings.admin_key,
             broadcaster=self.broadcaster,
             known_providers=tuple(shared.providers),
+            breakers=breakers,
         )
         self._is_control = owned(self.control)
         self._running = [
@@ -140,6 +150,8 @@ class Gateway:
             exchange = Exchange(
                 scope, receive, send, routes.match(scope["method"], scope["path"], scope["query_string"])
             )
+            if exchange.client_ip in self._proxies:
+                exchange.client_ip = client_ip(exchange.client_ip, exchange.raw_headers, self._proxies)
             try:
                 await self._pipeline(exchange)
             except asyncio.CancelledError:
@@ -232,5 +244,6 @@ def snapshot(settings: Settings, sender: Sender, configured: Mapping[str, Upstre
         environment={**environment, **configured},
         simulated=simulated,
         aliases=settings.config.aliases,
+        fallbacks=settings.config.fallbacks,
         default_model=settings.config.default_model,
     )

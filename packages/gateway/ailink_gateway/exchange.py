@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from msgspec import Raw, Struct, field
 
-from ailink_gateway.grant import Grant, Key, Target
+from ailink_gateway.grant import Grant, Key, Retry, Target
 from ailink_gateway.routes import Route
 from ailink_provider.dialects import Measured
 from ailink_provider.errors import Failure
@@ -23,11 +23,14 @@ BODY_LIMIT = 25 * 1024 * 1024
 
 
 class Reply(Struct):
-    """What the client gets. ``body`` is whole, or a generator that is closed whether it ends or not."""
+    """What the client gets. ``body`` is whole, or a generator that is closed whether it ends or not. ``close`` gives up
+    what stands behind a generator that was never begun.
+    """
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes | AsyncGenerator[bytes, None] = b""
+    close: Callable[[], None] | None = None
 
 
 class Exchange:
@@ -36,7 +39,9 @@ class Exchange:
     ``headers`` has lower-case names; of a repeated one the last value (``raw_headers`` has them all). ``raw_path`` is
     what the client sent, undecoded, and what is forwarded: of a service's call what stands behind its name. Times are
     monotonic seconds except ``created_at`` (Unix). ``targets`` are in the order of preference and ``target`` is the one
-    last tried.
+    last tried; ``retry`` says how often one may be tried again, ``deadline`` (of the loop's clock) until when.
+    ``endings`` are called once, when it is known how the exchange ends and before the client can know; they must not
+    fail.
     """
 
     __slots__ = (
@@ -48,6 +53,8 @@ class Exchange:
         "cancelled_by_client",
         "client_ip",
         "created_at",
+        "deadline",
+        "endings",
         "error_code",
         "first_byte_at",
         "grant",
@@ -66,6 +73,7 @@ class Exchange:
         "receive",
         "recorded",
         "response_headers",
+        "retry",
         "route",
         "send",
         "service",
@@ -105,6 +113,9 @@ class Exchange:
         self.streaming = False
         self.targets: list[Target] = []
         self.target: Target | None = None
+        self.retry: Retry | None = None
+        self.deadline: float | None = None
+        self.endings: list[Callable[[], None]] = []
         self.attempts = 0
         self.opened = False
         self.recorded = False

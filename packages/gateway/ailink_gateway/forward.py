@@ -170,7 +170,8 @@ def caller_key(exchange: Exchange, upstream: Upstream) -> Key | None:
     if value is None or grant is None:
         return None
     override = exchange.headers.get(ALLOW_OVERRIDE, b"").lower() == b"true" and grant.allow_upstream_key
-    if upstream is not grant.own or not (grant.passthrough or override):
+    its_vendors = any(upstream is own and own.provider == grant.upstreams[0].provider for own in grant.upstreams)
+    if not its_vendors or not (grant.passthrough or override):
         raise Failure(
             "policy_denied",
             "This token has its own credential: X-Real-Authorization is accepted only where the token has "

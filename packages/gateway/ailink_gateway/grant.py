@@ -42,7 +42,9 @@ class Upstream(Struct, frozen=True):
     the one below which models are asked, both without a final slash. ``key`` is None where the upstream wants none or
     the caller brings one, or where ``auth`` signs each call by itself. ``moved`` is how the dialect's paths begin and
     what stands in the place of that here. ``label`` is the URL that may be shown. ``generic`` says that it is a plain
-    API that owns its paths. ``relays`` are the wire formats that it understands beside its ``dialect``.
+    API that owns its paths. ``relays`` are the wire formats that it understands beside its ``dialect``. Of a token's
+    upstreams those of the lowest ``priority`` are asked first, and among equals each as often as its ``weight`` says;
+    without a priority they are asked in the order in which they stand.
     """
 
     provider: Provider | None
@@ -57,6 +59,8 @@ class Upstream(Struct, frozen=True):
     moved: tuple[str, str] = ("", "")
     generic: bool = False
     relays: tuple[Dialect, ...] = ()
+    priority: int | None = None
+    weight: int = 1
 
     @property
     def name(self) -> str:
@@ -87,18 +91,41 @@ class Target(NamedTuple):
     prices: str = ""
 
 
+class Breaker(Struct, frozen=True):
+    """When calls to a failing upstream stop, and when they are tried again (after seconds)."""
+
+    enabled: bool = True
+    failure_threshold: int = 3
+    recovery_cooldown_secs: float = 30
+    half_open_max_requests: int = 1
+
+
+class Retry(Struct, frozen=True):
+    """When a failed attempt is made again. The pause doubles from ``base_delay_ms`` to ``max_backoff_ms``, with up to
+    ``jitter_ms`` more; ``status_codes`` are an upstream's answers that are worth it. No answer always is.
+    """
+
+    max_retries: int = 2
+    base_delay_ms: int = 500
+    max_backoff_ms: int = 10_000
+    jitter_ms: int = 100
+    status_codes: frozenset[int] = frozenset({429, 500, 502, 503, 504, 529})
+
+
 class Grant(Struct, frozen=True):
     """A token compiled for the data plane.
 
-    ``own`` is the token's own upstream; ``passthrough`` that only the caller's key may go there. ``project`` are the
-    project's credentials by provider, ``services`` its services by name. ``strict`` refuses what a target's dialect
-    cannot express instead of warning.
+    ``own`` is the token's own upstream and ``further`` are those beside it, by priority; ``passthrough`` says that only
+    the caller's key may go there. ``project`` are the project's credentials by provider, ``services`` its services by
+    name. ``strict`` refuses what a target's dialect cannot express instead of warning. Of limits None is the gateway's
+    default and 0 none; ``own_rate_limit`` says that a policy stands in for the default.
     """
 
     token_id: str | None
     token_name: str
     project_id: str
     own: Upstream | None = None
+    further: tuple[Upstream, ...] = ()
     passthrough: bool = False
     project: Mapping[str, Upstream] = {}
     services: Mapping[str, Service] = {}
@@ -108,6 +135,11 @@ class Grant(Struct, frozen=True):
     allow_upstream_key: bool = False
     strict: bool = False
     expires_at: float | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int = 0
+    concurrent_requests: int = 0
+    own_rate_limit: bool = False
+    breaker: Breaker = Breaker()
     resolved: dict[str, list[Target]] = field(default_factory=dict)
 
     @property
@@ -117,16 +149,22 @@ class Grant(Struct, frozen=True):
         """
         return self.token_id or f"anonymous:{self.project_id}"
 
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All upstreams of the token itself, ``own`` first."""
+        return () if self.own is None else (self.own, *self.further)
+
 
 class Snapshot(Struct, frozen=True):
-    """What every token may reach: the known providers, upstreams with a key from the environment, aliases, and in
-    ``dev`` the simulator. ``discovered`` are the models that providers said they have, by the provider's name; it alone
-    changes, as they are asked again.
+    """What every token may reach: the known providers, upstreams with a key from the environment, aliases, the models
+    that ``fallbacks`` declares for when a model's own targets fail, and in ``dev`` the simulator. ``discovered`` are
+    the models that providers said they have, by the provider's name; it alone changes, as they are asked again.
     """
 
     providers: Mapping[str, Provider] = field(default_factory=providers)
     environment: Mapping[str, Upstream] = {}
     simulated: Upstream | None = None
     aliases: Mapping[str, str] = {}
+    fallbacks: Mapping[str, tuple[str, ...]] = {}
     default_model: str | None = None
     discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -3,9 +3,10 @@
 
 Record         time it, deliver it, write one record: exactly once, whatever happens below
 Authenticate   who calls
+Admit          rate and concurrency limits
 Replay         idempotency: a stored answer, a conflict, or a durable claim before any side effect
 Choose         model -> ordered targets; restrictions are checked on what was resolved
-Attempt        the targets in turn, before the first event only
+Attempt        breaker, retry, failover: before the first event only
 Dispatch       translate, send, translate back
 """
 
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.stages import Proceed
+from ailink_gateway.stages.admit import Admit
 from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
@@ -22,7 +24,7 @@ from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
 
-STAGES = (Record, Authenticate, Replay, Choose, Attempt, Dispatch)
+STAGES = (Record, Authenticate, Admit, Replay, Choose, Attempt, Dispatch)
 
 
 class Stage(Protocol):

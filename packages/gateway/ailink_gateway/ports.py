@@ -1,11 +1,15 @@
 """What stages are given: protocols only. Their implementations live in ``backends`` and are chosen in ``app``."""
 
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Hashable
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from ailink_gateway.exchange import Reply
-from ailink_gateway.grant import Grant
+from ailink_gateway.grant import Breaker, Grant
 from ailink_gateway.record import Opened, Record
 from ailink_gateway.thoughts import Turn
+from ailink_provider.resilience import CircuitBreaker
 
 
 class Directory(Protocol):
@@ -73,3 +77,63 @@ class Thoughts(Protocol):
 
     def find(self, tenant: str, call_id: str) -> Turn | None:
         """Return the turn of this tenant that made a tool call, None if it is not known (any more)."""
+
+
+LimitKey: TypeAlias = tuple[Hashable, ...]
+"""What a limit is counted by: the kind first, such as ("token", its id); what a caller may choose freely comes last."""
+
+
+class Taken(Struct, frozen=True, gc=False):
+    """What became of a take.
+
+    ``remaining`` is how much more would be let through now. ``reset_seconds`` is the time until more will be: for one
+    that was refused until it would fit, else until the oldest of what counts is over. ``at`` names the take, for
+    ``correct``.
+    """
+
+    allowed: bool
+    remaining: int
+    reset_seconds: float
+    at: float
+
+
+class Limiter(Protocol):
+    """How much is let through. Every call takes effect before it returns, and none does I/O."""
+
+    def take(self, key: LimitKey, limit: int, window_seconds: float, amount: int = 1) -> Taken:
+        """Let ``amount`` through if no more than ``limit`` passes in any ``window_seconds``; what is refused counts for
+        nothing. A key has a count for each length of window that it is asked with.
+        """
+
+    def correct(self, key: LimitKey, window_seconds: float, at: float, difference: int) -> None:
+        """Count more, from now on, or less of what was taken ``at`` that moment: it was an estimate."""
+
+    def enter(self, key: LimitKey, most: int) -> bool:
+        """Return whether there is a place among ``most`` at once, and take it. Each one is followed by a ``leave``."""
+
+    def leave(self, key: LimitKey) -> None:
+        """Give a place back."""
+
+
+class Health(NamedTuple):
+    """How a token's calls to an upstream have gone: failures in a row, and the seconds until it is asked again."""
+
+    url: str
+    is_healthy: bool
+    failures: int
+    cooldown: float
+
+
+class Breakers(Protocol):
+    """The circuit breakers of all tokens. They outlive grants."""
+
+    def of(self, token_id: str | None, url: str, setting: Breaker) -> CircuitBreaker | None:
+        """Return the breaker between a token and the upstream at ``url``, going by ``setting`` from now on; None where
+        that is switched off.
+        """
+
+    def health(self, token_id: str) -> list[Health]:
+        """Return how the upstreams stand that the token has called."""
+
+    def forget(self, token_id: str) -> None:
+        """Close all circuits of a token and forget its failures."""

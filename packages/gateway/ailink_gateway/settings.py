@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from msgspec import Struct, ValidationError, convert, field
+from msgspec import Meta, Struct, ValidationError, convert, field
 
 from ailink_provider.builtin import providers
 from ailink_provider.config import load_config
@@ -34,12 +34,15 @@ class SettingsError(Exception):
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """``ailink.yaml``. ``aliases`` maps a name that clients use to a model's; ``default_model`` serves requests without
-    one; ``llm_providers`` is read by ``ailink_provider.config``.
+    one; ``fallbacks`` maps a model to those that are asked when it fails; a call with all its attempts has
+    ``call_timeout_seconds``; ``llm_providers`` is read by ``ailink_provider.config``.
     """
 
     version: str = "1.0"
     aliases: dict[str, str] = field(default_factory=dict)
     default_model: str | None = None
+    fallbacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    call_timeout_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
     llm_providers: dict[str, Any] = field(default_factory=dict)
 
 

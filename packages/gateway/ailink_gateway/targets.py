@@ -4,8 +4,10 @@ the ``Resolver`` that remembers their answers.
 The rules are those of the contract's "Which target"; the first step that yields targets ends the search.
 """
 
+import random
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import groupby
 
 import msgspec
 
@@ -25,7 +27,8 @@ class Resolver:
         self._snapshot = snapshot
 
     def targets(self, model: str, grant: Grant) -> list[Target]:
-        """Return the targets that may answer for ``model``, in order: at least one.
+        """Return the targets that may answer for ``model``, in order: at least one. Upstreams of equal priority take
+        turns as their weights have it.
 
         Raises ``Failure``: ``model_not_found``, ``credential_missing``, or ``policy_denied`` if the grant may use none
         of them.
@@ -35,7 +38,7 @@ class Resolver:
             targets = self._resolve(model, grant)
             if len(grant.resolved) < RESOLVED:
                 grant.resolved[model] = targets
-        return targets
+        return spread(targets) if grant.further else targets
 
     def within(self, upstream: Upstream, model: str, grant: Grant) -> list[Target]:
         """Return the one target for ``model`` at an upstream that is given. Raises ``Failure`` (``policy_denied``)."""
@@ -60,6 +63,8 @@ class Resolver:
 
     def _resolve(self, model: str, grant: Grant) -> list[Target]:
         targets = resolve(model, grant, self._snapshot)
+        for fallback in self._snapshot.fallbacks.get(model, ()):
+            targets += [target for target in resolve(fallback, grant, self._snapshot) if target not in targets]
         if not targets:
             raise self._unknown(model, grant)
         return _allowed(targets, model, grant)
@@ -83,35 +88,53 @@ class Resolver:
 
 def resolve(model: str, grant: Grant, snapshot: Snapshot) -> list[Target]:
     """Return the targets for ``model``, none if nothing that this grant reaches serves it."""
-    own = grant.own
+    own = grant.upstreams
     known = snapshot.providers
-    bare = _without_prefix(model, own, known)
+    bare = _without_prefix(model, grant.own, known)
     if grant.passthrough:
-        return [_target(own, bare, known)] if own is not None else []
+        # One key comes with the call, and it is one vendor's.
+        return [_target(upstream, bare, known) for upstream in own if upstream.provider == own[0].provider]
     provider = prefixed(model, known) if bare != model else None
     if provider is not None and (found := _reach(provider.name, grant, snapshot)):
-        return [_target(found, bare, known)]
+        return [_target(upstream, bare, known) for upstream in found]
     alias = snapshot.aliases.get(model)
     if alias is not None:
         return resolve(alias, grant, msgspec.structs.replace(snapshot, aliases={}))
     vendor = provider or family(model, known)
     if vendor is not None and provider is None:
-        if own is not None and own.provider in (None, vendor):
-            return [_target(own, model, known)]
+        if fitting := [upstream for upstream in own if upstream.provider in (None, vendor)]:
+            return [_target(upstream, model, known) for upstream in fitting]
         if found := _reach(vendor.name, grant, snapshot):
-            return [_target(found, model, known)]
-    if own is not None:
-        return [_target(own, model, known)]
+            return [_target(upstream, model, known) for upstream in found]
+    if own:
+        return [_target(upstream, model, known) for upstream in own]
     listed = [
         _target(upstream, model, known)
         for name in reachable(grant, snapshot)
-        if model in _listed(name, snapshot) and (upstream := _reach(name, grant, snapshot))
+        if model in _listed(name, snapshot)
+        for upstream in _reach(name, grant, snapshot)
     ]
     if listed:
         return listed
     if vendor is not None and snapshot.simulated is not None:
         return [_target(snapshot.simulated, bare, known, vendor)]
     return []
+
+
+def spread(targets: list[Target]) -> list[Target]:
+    """Return the targets with those of equal priority in an order that is drawn by their weights."""
+    order: list[Target] = []
+    for (priority, _), equals in groupby(targets, lambda target: (target.upstream.priority, target.model)):
+        group = list(equals)
+        if priority is not None:
+            # The largest of these keys is each one's as often as its weight says (Efraimidis and Spirakis).
+            group.sort(key=_drawn, reverse=True)
+        order += group
+    return order
+
+
+def _drawn(target: Target) -> float:
+    return float(random.random() ** (1 / target.upstream.weight))  # noqa: S311
 
 
 def visible(grant: Grant, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -154,15 +177,15 @@ def _without_prefix(model: str, own: Upstream | None, providers: Mapping[str, Pr
     return model.partition("/")[2]
 
 
-def _reach(name: str, grant: Grant, snapshot: Snapshot) -> Upstream | None:
-    if grant.own is not None and grant.own.provider is not None and grant.own.provider.name == name:
-        return grant.own
-    return grant.project.get(name) or snapshot.environment.get(name)
+def _reach(name: str, grant: Grant, snapshot: Snapshot) -> list[Upstream]:
+    own = [upstream for upstream in grant.upstreams if upstream.provider is not None and upstream.provider.name == name]
+    found = grant.project.get(name) or snapshot.environment.get(name)
+    return own or ([found] if found is not None else [])
 
 
 def reachable(grant: Grant, snapshot: Snapshot) -> list[str]:
     """Return the providers that a grant has a key for, its own first."""
-    own = [grant.own.provider.name] if grant.own is not None and grant.own.provider is not None else []
+    own = list(dict.fromkeys(upstream.provider.name for upstream in grant.upstreams if upstream.provider is not None))
     if grant.passthrough:
         return own
     return list(

@@ -58,7 +58,7 @@ RETRYABLE = frozenset(
 
 # Reasons of failures before anything was sent: whatever was asked, it had no effect and may be asked again.
 UNSENT = frozenset({"name_not_found", "connect_failed", "tls_failed", "connect_timeout", "address_not_allowed",
-                    "pool_timeout", "pool_full"})
+                    "pool_timeout", "pool_full", "not_sent"})
 
 
 IN_FLIGHT = "in_flight"  # the reason of what is refused only while the same request is under way

@@ -34,7 +34,8 @@ async def test_what_a_token_shows_if_nothing_was_said(create: Create) -> None:
         "id": token["id"], "name": "t", "project_id": "default", "credential_id": None, "upstream_url": None,
         "default_model": None, "allowed_models": [], "scopes": [], "policy_ids": [], "raw_paths": False,
         "allow_upstream_key": False, "strict_parameters": False, "circuit_breaker": BREAKER, "is_active": True,
-        "expires_at": None, "rotated_at": None, "revoked_at": None,
+        "expires_at": None, "rotated_at": None, "revoked_at": None, "upstreams": [], "requests_per_minute": None,
+        "tokens_per_minute": None, "concurrent_requests": None,
     }
 
 
@@ -46,6 +47,8 @@ async def test_what_is_said_is_kept(admin: httpx2.AsyncClient, create: Create) -
         "default_model": "m", "allowed_models": ["m*", "n"], "scopes": ["chat", "a:b"], "raw_paths": True,
         "allow_upstream_key": True, "strict_parameters": True, "expires_at": "2030-01-01T12:00:00+02:00",
         "circuit_breaker": {"enabled": False, "failure_threshold": 5},
+        "upstreams": [{"url": "https://a.example", "credential_id": credential["id"], "weight": 3, "priority": 0}],
+        "requests_per_minute": 0, "tokens_per_minute": 90_000, "concurrent_requests": 4,
     }
     token = await create("tokens", **said)
     assert parse(token["token_id"]) == (project, token["id"])
@@ -152,6 +155,11 @@ async def test_what_cannot_be_empty_takes_no_null(admin: httpx2.AsyncClient, cre
     {"allowed_models": ["m"] * 101}, {"scopes": ["A B"]}, {"default_model": "\n"}, {"name": ""},
     {"circuit_breaker": {"failure_threshold": 0}}, {"circuit_breaker": {"recovery_cooldown_secs": 0}},
     {"circuit_breaker": {"half_open_max_requests": 101}}, {"circuit_breaker": {"cooldown": 3}},
+    {"upstreams": [{"weight": 1}]}, {"upstreams": [{"url": "ftp://a"}]},
+    {"upstreams": [{"url": "https://a", "weight": 0}]},
+    {"upstreams": [{"url": "https://a", "key": "sk"}]}, {"upstreams": [{"url": "https://a", "priority": -1}]},
+    {"upstreams": [{"url": "https://a"}] * 21}, {"upstreams": None}, {"requests_per_minute": -1},
+    {"tokens_per_minute": 1.5}, {"concurrent_requests": "many"},
     {"circuit_breaker": None}, {"upstream_url": "https://" + "a" * 2048},
 ])
 async def test_what_makes_no_sense_is_refused(admin: httpx2.AsyncClient, fields: dict[str, Any]) -> None:
@@ -241,3 +249,25 @@ async def test_every_change_reaches_the_data_plane(admin: httpx2.AsyncClient, cr
 
 async def test_the_admin_key_is_no_token(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get(f"{TOKENS}/self")).status_code == 404
+
+
+async def test_upstreams_name_the_projects_own_credentials(admin: httpx2.AsyncClient, create: Create) -> None:
+    project = (await create("projects", name="p"))["id"]
+    foreign = await create("credentials", name="c", secret="s", project_id=project)
+    mine = await create("credentials", name="c", secret="s")
+    token = await create("tokens", name="t")
+    upstreams = [{"url": "https://a.example", "credential_id": each["id"]} for each in (mine, foreign)]
+    for send in (
+        admin.post(TOKENS, json={"name": "other", "upstreams": upstreams}),
+        admin.patch(f"{TOKENS}/{token['id']}", json={"upstreams": upstreams}),
+    ):
+        refused = await send
+        assert refused.status_code == 422
+        assert refused.json()["error"]["param"] == "upstreams[1].credential_id"
+    changed = await admin.patch(f"{TOKENS}/{token['id']}", json={"upstreams": upstreams[:1]})
+    assert changed.json()["upstreams"] == [{**upstreams[0], "weight": 1, "priority": 1}]
+    refused = await admin.delete(f"/api/v1/credentials/{mine['id']}")
+    assert refused.status_code == 409
+    assert token["id"] in refused.json()["detail"]
+    await admin.patch(f"{TOKENS}/{token['id']}", json={"upstreams": []})
+    assert (await admin.delete(f"/api/v1/credentials/{mine['id']}")).status_code == 200

@@ -107,6 +107,38 @@ def test_it_can_be_reset(opened: Callable[..., CircuitBreaker]) -> None:
     assert breaker.allow()
 
 
+def test_a_probe_without_news_gives_its_place_to_another(opened: Callable[..., CircuitBreaker], clock: Any) -> None:
+    breaker = opened(2)
+    breaker.release()
+    assert breaker.state is OPEN
+    clock.now += 30
+    assert [breaker.allow() for _ in range(3)] == [True, True, False]
+    breaker.release()
+    assert [breaker.allow() for _ in range(2)] == [True, False]
+    for _ in range(3):
+        breaker.release()
+    assert [breaker.allow() for _ in range(3)] == [True, True, False]
+
+
+def test_it_goes_on_with_other_values(opened: Callable[..., CircuitBreaker], clock: Any) -> None:
+    breaker = opened()
+    clock.now += 10
+    breaker.configure(5, 60)
+    assert (breaker.state, breaker.cooldown, breaker.reset_timeout) == (OPEN, 50.0, 60)
+    breaker.configure(5, 10, 3)
+    assert [breaker.allow() for _ in range(4)] == [True, True, True, False]
+    breaker.record_success()
+    for _ in range(4):
+        breaker.record_failure()
+    assert breaker.state is CLOSED
+    breaker.configure(2, 10)
+    assert breaker.state is CLOSED, "until the next failure"
+    breaker.record_failure()
+    assert breaker.state is OPEN
+    with pytest.raises(ValueError, match="reset_timeout"):
+        breaker.configure(2, 0)
+
+
 def test_observers_see_every_change_once(opened: Callable[..., CircuitBreaker], clock: Any) -> None:
     seen: list[tuple[str, str]] = []
     breaker = CircuitBreaker(1, 30, clock=clock)

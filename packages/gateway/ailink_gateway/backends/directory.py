@@ -17,7 +17,7 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from ailink_gateway import tokens
-from ailink_gateway.grant import Grant, Key, Service, Upstream
+from ailink_gateway.grant import Breaker, Grant, Key, Service, Upstream
 from ailink_gateway.store.grants import (
     CredentialRow,
     ServiceRow,
@@ -134,13 +134,11 @@ class StoreDirectory:
         return grant
 
     def _compile(self, row: TokenRow, around: "_Around") -> Grant:
-        own = None
-        if row.upstream_url is not None:
-            own = self._upstream(row.upstream_url, row.credential)
+        upstreams = self._own(row, around.credentials)
         project = self._of_project(around.credentials)
-        passthrough = own is not None and row.credential is None
+        passthrough = bool(upstreams) and all(upstream.key is None for upstream in upstreams)
         if (
-            own is None
+            not upstreams
             and row.credential is not None
             and (provider := providers().get(row.credential.provider)) is not None
             and provider.name in self._base_urls
@@ -150,7 +148,8 @@ class StoreDirectory:
             token_id=row.id,
             token_name=row.name,
             project_id=row.project_id,
-            own=own,
+            own=upstreams[0] if upstreams else None,
+            further=tuple(upstreams[1:]),
             passthrough=passthrough,
             project=project,
             services={} if passthrough else self._services(around),
@@ -160,7 +159,27 @@ class StoreDirectory:
             allow_upstream_key=row.allow_upstream_key,
             strict=row.strict_parameters,
             expires_at=row.expires_at,
+            requests_per_minute=row.requests_per_minute,
+            tokens_per_minute=row.tokens_per_minute or 0,
+            concurrent_requests=row.concurrent_requests or 0,
+            breaker=Breaker(**row.circuit_breaker),
         )
+
+    def _own(self, row: TokenRow, credentials: list[CredentialRow]) -> list[Upstream]:
+        """Return the token's own upstreams by priority. One that names no credential has the token's."""
+        if not row.upstreams:
+            return [self._upstream(row.upstream_url, row.credential)] if row.upstream_url is not None else []
+        by_id = {credential.id: credential for credential in credentials}
+        entries = list(row.upstreams)
+        if row.upstream_url is not None and all(entry["url"] != row.upstream_url for entry in entries):
+            entries.insert(0, {"url": row.upstream_url, "credential_id": None, "weight": 1, "priority": 0})
+        found = []
+        for entry in sorted(entries, key=lambda entry: int(entry["priority"])):
+            named = entry["credential_id"]
+            credential = by_id[named] if named is not None else row.credential
+            upstream = self._upstream(entry["url"], credential)
+            found.append(structs.replace(upstream, priority=entry["priority"], weight=entry["weight"]))
+        return found
 
     def _of_project(self, credentials: list[CredentialRow]) -> Mapping[str, Upstream]:
         found: dict[str, Upstream] = {}

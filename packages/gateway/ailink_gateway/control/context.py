@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Request
 
 from ailink_gateway.control.broadcaster import Broadcaster
+from ailink_gateway.ports import Breakers
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
@@ -18,7 +19,8 @@ class Context(NamedTuple):
     """The objects behind the handlers.
 
     providers: the names that a credential may have as its provider. checks: what must hold for the gateway to be ready,
-    by name; each raises ``Failure`` when it does not. now: the time, in Unix seconds.
+    by name; each raises ``Failure`` when it does not. now: the time, in Unix seconds. breakers: those of the calls,
+    where calls are served.
     """
 
     store: Store
@@ -27,6 +29,7 @@ class Context(NamedTuple):
     broadcaster: Broadcaster
     checks: Mapping[str, Check]
     now: Callable[[], float]
+    breakers: Breakers | None = None
 
 
 async def _context(request: Request) -> Context:

@@ -6,15 +6,25 @@ from collections.abc import Callable, Iterable, Mapping
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from ailink_gateway.control import audit, credentials, errors, health, projects, services, tokens
+from ailink_gateway.control import (
+    audit,
+    credentials,
+    errors,
+    health,
+    projects,
+    services,
+    tokens,
+    upstream_health,
+)
 from ailink_gateway.control.authentication import Authenticator
 from ailink_gateway.control.broadcaster import Broadcaster
 from ailink_gateway.control.context import Check, Context
 from ailink_gateway.control.edge import Edge
+from ailink_gateway.ports import Breakers
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
-_RESOURCES = (projects, credentials, tokens, services, audit, health)
+_RESOURCES = (projects, credentials, tokens, services, audit, health, upstream_health)
 
 _ABOUT = """
 Manage what agents may reach. Every route but the health checks and this page needs the **admin key**, as `X-Admin-Key`
@@ -31,14 +41,14 @@ _TAGS = [
     {"name": "tokens", "description": "What agents hold instead of secrets."},
     {"name": "services", "description": "APIs that a project's tokens call by name, with the credential put in."},
     {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
-    {"name": "health", "description": "Whether the gateway lives and is ready. Public."},
+    {"name": "health", "description": "Whether the gateway lives and is ready, which is public, and its upstreams."},
 ]
 
 
 def create_control(
     store: Store, vault: Vault, admin_key: str | None, *, known_providers: Iterable[str] = (),
     broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None, version: str = "0.1.0",
-    now: Callable[[], float] = time.time,
+    now: Callable[[], float] = time.time, breakers: Breakers | None = None,
 ) -> FastAPI:
     """Return the control plane as an ASGI application.
 
@@ -49,6 +59,7 @@ def create_control(
         broadcaster: what the shipper publishes to, for audit streams.
         checks: what must hold for ``/readyz`` beside the store; one that does not raises ``Failure``.
         now: the time, in Unix seconds.
+        breakers: those of the calls that are served beside it; without, every upstream is taken to be well.
     """
     app = FastAPIOffline(
         title="AIlink", summary="One gateway between AI agents and everything they call.", description=_ABOUT,
@@ -57,7 +68,7 @@ def create_control(
         routes=[route for resource in _RESOURCES for route in resource.router.routes],
     )
     providers = frozenset(known_providers)
-    app.state.context = Context(store, vault, providers, broadcaster or Broadcaster(), checks or {}, now)
+    app.state.context = Context(store, vault, providers, broadcaster or Broadcaster(), checks or {}, now, breakers)
     errors.install(app)
     app.add_middleware(Edge, authenticate=Authenticator(store, vault, admin_key, now))
     return app

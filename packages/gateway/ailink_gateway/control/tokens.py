@@ -6,7 +6,7 @@ from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from ailink_gateway.control.authentication import Caller
-from ailink_gateway.control.context import Given
+from ailink_gateway.control.context import Context, Given
 from ailink_gateway.control.errors import refusals
 from ailink_gateway.control.fields import (
     Deleted,
@@ -45,6 +45,9 @@ TokenId = Annotated[
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_.:*-]*$")]
 
 
+Limit = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
 class CircuitBreaker(Input):
     """When calls to a failing upstream stop, and when they are tried again."""
 
@@ -63,6 +66,15 @@ class CircuitBreakerChange(Input):
     half_open_max_requests: int = optional(ge=1, le=100)
 
 
+class Upstream(Input):
+    """One more place for a token's calls."""
+
+    url: UpstreamUrl
+    credential_id: Reference | None = Field(None, description="The token's own, if none is named.")
+    weight: int = Field(1, ge=1, le=1000, description="How often it is the first among those of equal priority.")
+    priority: int = Field(1, ge=0, le=100, description="Lower is asked first; upstream_url is 0 unless it is listed.")
+
+
 class TokenInput(Input):
     """A new token."""
 
@@ -73,6 +85,7 @@ class TokenInput(Input):
         None, description="Where its calls go; without it, wherever the project or the gateway has credentials for.",
         examples=["https://api.example.com/v1"],
     )
+    upstreams: list[Upstream] = Field([], max_length=20, description="Where its calls go beside or after upstream_url.")
     default_model: Model | None = Field(None, description="The model of calls that name none.")
     allowed_models: list[Model] = Field([], max_length=100, description="Models it may ask, as globs; none for all.")
     scopes: list[Label] = Field([], max_length=50, description="Labels kept with the token; they restrict nothing.")
@@ -80,6 +93,9 @@ class TokenInput(Input):
     allow_upstream_key: bool = Field(False, description="Let callers bring an upstream key of their own.")
     strict_parameters: bool = Field(False, description="Refuse what the upstream cannot express, instead of warning.")
     circuit_breaker: CircuitBreaker = CircuitBreaker()
+    requests_per_minute: Limit | None = Field(None, description="Calls a minute: 600 if null, without limit if 0.")
+    tokens_per_minute: Limit | None = Field(None, description="Tokens of models a minute, input and output.")
+    concurrent_requests: Limit | None = Field(None, description="Calls at once.")
     expires_at: Future | None = Field(None, description="When it stops working.", examples=["2030-01-01T00:00:00Z"])
 
 
@@ -90,6 +106,7 @@ class TokenChange(Input):
     is_active: bool = optional(description="false switches the token off, true on again.")
     credential_id: Reference | None = None
     upstream_url: UpstreamUrl | None = None
+    upstreams: list[Upstream] = optional(max_length=20)
     default_model: Model | None = None
     allowed_models: list[Model] = optional(max_length=100)
     scopes: list[Label] = optional(max_length=50)
@@ -97,6 +114,9 @@ class TokenChange(Input):
     allow_upstream_key: bool = optional()
     strict_parameters: bool = optional()
     circuit_breaker: CircuitBreakerChange = optional()
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+    concurrent_requests: Limit | None = None
     expires_at: Future | None = None
 
 
@@ -108,6 +128,7 @@ class Token(BaseModel):
     project_id: str = Field(examples=["default"])
     credential_id: str | None
     upstream_url: str | None
+    upstreams: list[Upstream]
     default_model: str | None
     allowed_models: list[str]
     scopes: list[str]
@@ -116,6 +137,9 @@ class Token(BaseModel):
     allow_upstream_key: bool
     strict_parameters: bool
     circuit_breaker: CircuitBreaker
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
     is_active: bool = Field(description="Whether it is switched on and not revoked.")
     created_at: Moment
     expires_at: Moment | None
@@ -175,7 +199,9 @@ async def get_token(id: TokenId, given: Given) -> Token:
 async def update_token(id: TokenId, body: TokenChange, given: Given) -> Token:
     """Change a token. PUT does the same; of `circuit_breaker`, too, only what is given changes."""
     fields = _stored(changes(body), given.now())
-    return Token.model_validate(await given.store.change(table.update_token, id, fields))
+    row = await given.store.change(table.update_token, id, fields)
+    _forget_if_off(row, given)
+    return Token.model_validate(row)
 
 
 @router.delete("/{id}", responses=refusals(404))
@@ -203,8 +229,12 @@ async def get_circuit_breaker(id: TokenId, given: Given) -> CircuitBreaker:
 @router.patch("/{id}/circuit-breaker", responses=refusals(404, 409))
 @router.put("/{id}/circuit-breaker", include_in_schema=False)
 async def set_circuit_breaker(id: TokenId, body: CircuitBreakerChange, given: Given) -> CircuitBreaker:
-    """Set what is given of a token's circuit breaker. PUT does the same."""
-    return _breaker(await given.store.change(table.update_token, id, {"circuit_breaker": changes(body)}))
+    """Set what is given of a token's circuit breaker. PUT does the same. To switch it off forgets the failures it saw;
+    anything else keeps them.
+    """
+    row = await given.store.change(table.update_token, id, {"circuit_breaker": changes(body)})
+    _forget_if_off(row, given)
+    return _breaker(row)
 
 
 def new_token(body: TokenInput, vault: Vault, now: float) -> tuple[Row, str]:
@@ -216,6 +246,11 @@ def new_token(body: TokenInput, vault: Vault, now: float) -> tuple[Row, str]:
         "policy_ids": [], "is_active": True, "created_at": now,
     }
     return row, secret
+
+
+def _forget_if_off(row: Row, given: Context) -> None:
+    if given.breakers is not None and not _breaker(row).enabled:
+        given.breakers.forget(row["id"])
 
 
 def _breaker(row: Row) -> CircuitBreaker:

@@ -13,7 +13,7 @@ from ailink_gateway.grant import Grant, Service, Target, Upstream
 from ailink_gateway.routes import match
 from ailink_gateway.services import enter
 from ailink_gateway.stages import Proceed
-from ailink_gateway.targets import Resolver
+from ailink_gateway.targets import Resolver, spread
 from ailink_provider.catalog import Facts
 from ailink_provider.errors import Failure
 
@@ -41,7 +41,7 @@ class Choose:
         if service is not None:
             exchange.targets = self._of_service(exchange, grant, service)
         elif route.kind == "api":
-            exchange.targets = [_api(exchange, grant)]
+            exchange.targets = _api(exchange, grant)
         else:
             model = self._model(exchange, grant)
             exchange.targets = self._resolver.targets(model, grant)
@@ -100,20 +100,27 @@ def _closed(exchange: Exchange) -> Failure:
     return Failure("not_found", f"{exchange.path[:128]} is not served by this gateway.")
 
 
-def _api(exchange: Exchange, grant: Grant) -> Target:
+def _api(exchange: Exchange, grant: Grant) -> list[Target]:
     own = grant.own
     if own is None:
         raise Failure(
             "not_found",
             f"{exchange.path[:128]} is not a route of this gateway, and this token has no upstream_url to send it to.",
         )
-    _check_open(exchange, grant, own)
-    return Target(own, "", Facts())
+    upstreams = [upstream for upstream in grant.upstreams if _is_open(grant, upstream)]
+    if not upstreams:
+        _check_open(exchange, grant, own)
+    targets = [Target(upstream, "", Facts()) for upstream in upstreams]
+    return spread(targets) if grant.further else targets
+
+
+def _is_open(grant: Grant, upstream: Upstream) -> bool:
+    return upstream.provider is None or upstream.generic or grant.raw_paths
 
 
 def _check_open(exchange: Exchange, grant: Grant, upstream: Upstream) -> None:
     """Raise ``Failure`` for a path on a vendor's host that is no model's route, as what it costs is not known."""
-    if upstream.provider is not None and not upstream.generic and not grant.raw_paths:
+    if not _is_open(grant, upstream):
         raise Failure(
             "policy_denied",
             f"{exchange.path[:128]} is not open on {upstream.label}: only the routes of models are, "

@@ -45,8 +45,6 @@ class Dispatch:
         target = exchange.target
         assert target is not None  # Attempt stands before this stage
         upstream = target.upstream
-        exchange.warnings.clear()
-        exchange.response_headers = [(b"x-ailink-upstream", upstream.label.encode())]
         exchange.caller_key = caller_key(exchange, upstream)
         key = exchange.caller_key or upstream.key
         if key is None and upstream.auth is None and upstream.provider is not None and upstream.provider.needs_key:
@@ -78,7 +76,7 @@ class Dispatch:
         )
         spellings = key.spellings if key is not None else await sign(request, target.upstream)
         self._open(exchange, target)
-        response = await target.upstream.sender.send(request)
+        response = await target.upstream.sender.send(request, exchange.deadline)
         exchange.upstream_status = response.status
         if not 200 <= response.status < 300:
             raise _whose(exchange, await _refused(target, response, spellings))
@@ -120,10 +118,10 @@ class Dispatch:
         )
         spellings = key.spellings if key is not None else await sign(request, upstream)
         self._open(exchange, target)
-        response = await upstream.sender.send(request)
+        response = await upstream.sender.send(request, exchange.deadline)
         exchange.upstream_status = response.status
         headers = api_reply_headers(response, spellings)
-        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)))
+        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)), response.close)
 
     def _open(self, exchange: Exchange, target: Target) -> None:
         if exchange.opened:

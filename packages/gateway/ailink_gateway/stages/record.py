@@ -68,6 +68,8 @@ class Record:
     def _settle(self, exchange: Exchange) -> None:
         if not exchange.recorded:
             exchange.recorded = True
+            for ending in exchange.endings:
+                ending()
             try:
                 self._journal.close(row(exchange))
             except OSError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, String, cast, insert, select, update
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.projects import refer_to_project
@@ -56,10 +56,12 @@ def update_credential(connection: Connection, credential_id: str, fields: Mappin
 
 def delete_credential(connection: Connection, credential_id: str, now: float) -> None:
     """Delete a credential and erase its secret. Raises ``Failure`` if there is none or tokens or services use it."""
-    find_credential(connection, credential_id)
+    row = find_credential(connection, credential_id)
     for table, gone, kind in ((tokens, tokens.c.revoked_at, "tokens"), (services, services.c.deleted_at, "services")):
         query = select(table.c.name, table.c.id).where(table.c.credential_id == credential_id, gone.is_(None))
         users = [f"{name} ({user_id})" for name, user_id in connection.execute(query.order_by(table.c.created_at))]
+        if table is tokens:
+            users += _users_by_upstreams(connection, row["project_id"], credential_id)
         if users:
             named = ", ".join(users[:_NAMED_AT_MOST]) + ("" if len(users) <= _NAMED_AT_MOST else ", ...")
             message = f"{len(users)} {kind} use the credential: {named}. Give them another or remove them first."
@@ -67,6 +69,18 @@ def delete_credential(connection: Connection, credential_id: str, now: float) ->
     connection.execute(
         update(credentials).where(credentials.c.id == credential_id).values(deleted_at=now, sealed=None, key_id=None)
     )
+
+
+def _users_by_upstreams(connection: Connection, project_id: str, credential_id: str) -> list[str]:
+    """Return the tokens that name the credential in their further upstreams alone."""
+    query = select(tokens.c.name, tokens.c.id, tokens.c.upstreams).where(
+        tokens.c.project_id == project_id, tokens.c.revoked_at.is_(None),
+        tokens.c.credential_id.is_distinct_from(credential_id), cast(tokens.c.upstreams, String) != "[]",
+    )
+    return [
+        f"{name} ({token_id})" for name, token_id, upstreams in connection.execute(query)
+        if any(upstream["credential_id"] == credential_id for upstream in upstreams)
+    ]
 
 
 def refer_to_credential(connection: Connection, project_id: str, credential_id: str | None) -> None:

@@ -1,9 +1,9 @@
 """The queries on tokens as they are managed. How the data plane sees them is in ``grants``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.credentials import refer_to_credential
@@ -23,6 +23,7 @@ def insert_token(connection: Connection, row: Mapping[str, Any]) -> Row:
     """
     refer_to_project(connection, row["project_id"])
     refer_to_credential(connection, row["project_id"], row.get("credential_id"))
+    _refer_from_upstreams(connection, row["project_id"], row.get("upstreams") or ())
     rows.claim_name(connection, tokens, row["name"], [_PRESENT, tokens.c.project_id == row["project_id"]])
     connection.execute(insert(tokens).values(**row))
     return find_token(connection, row["id"])
@@ -48,6 +49,19 @@ def list_tokens(
     return rows.page(connection, tokens, conditions, limit, after)
 
 
+def list_upstreams(connection: Connection, limit: int) -> list[tuple[str, list[str]]]:
+    """Return the newest tokens that are in use, up to ``limit``, with the URLs of their own upstreams as calls show
+    them.
+    """
+    query = select(tokens.c.id, tokens.c.upstream_url, tokens.c.upstreams).where(_PRESENT, tokens.c.is_active)
+    newest = query.order_by(tokens.c.created_at.desc(), tokens.c.id.desc()).limit(limit)
+    found = []
+    for token_id, url, further in connection.execute(newest):
+        urls = [url] if url is not None else []
+        found.append((token_id, [each.rstrip("/") for each in (*urls, *(entry["url"] for entry in further))]))
+    return found
+
+
 def update_token(connection: Connection, token_id: str, fields: Mapping[str, Any]) -> Row:
     """Change a token and return it; of ``circuit_breaker`` only what is given.
 
@@ -61,6 +75,7 @@ def update_token(connection: Connection, token_id: str, fields: Mapping[str, Any
     if "circuit_breaker" in fields:
         fields["circuit_breaker"] = {**row["circuit_breaker"], **fields["circuit_breaker"]}
     refer_to_credential(connection, row["project_id"], fields.get("credential_id"))
+    _refer_from_upstreams(connection, row["project_id"], fields.get("upstreams") or ())
     if fields:
         connection.execute(update(tokens).where(tokens.c.id == token_id).values(**fields))
     return find_token(connection, token_id)
@@ -77,6 +92,15 @@ def revoke_token(connection: Connection, token_id: str, now: float) -> None:
     """Revoke a token for good; again is no error. Raises ``Failure`` if there is none."""
     find_token(connection, token_id)
     connection.execute(update(tokens).where(tokens.c.id == token_id, _PRESENT).values(revoked_at=now, is_active=False))
+
+
+def _refer_from_upstreams(connection: Connection, project_id: str, upstreams: Sequence[Mapping[str, Any]]) -> None:
+    for place, upstream in enumerate(upstreams):
+        try:
+            refer_to_credential(connection, project_id, upstream["credential_id"])
+        except Failure as failure:
+            failure.param = f"upstreams[{place}].credential_id"
+            raise
 
 
 def _find_usable(connection: Connection, token_id: str) -> Row:

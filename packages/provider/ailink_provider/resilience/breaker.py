@@ -25,7 +25,8 @@ Observer = Callable[[CircuitState, CircuitState], None]
 
 
 class CircuitBreaker:
-    """Ask ``allow`` before a call, and tell ``record_success`` or ``record_failure`` after it.
+    """Ask ``allow`` before a call, and tell ``record_success`` or ``record_failure`` after it, or ``release`` if it
+    ended without either.
 
     Args:
         failure_threshold: how many failures in a row open the circuit, at least 1.
@@ -46,6 +47,20 @@ class CircuitBreaker:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self.configure(failure_threshold, reset_timeout, half_open_max_requests)
+        self._lock = threading.Lock()
+        self._observers: list[Observer] = []
+        self._state = _CLOSED
+        self._failures = 0
+        self._opened_at = 0.0
+        self._probes: deque[float] = deque()  # when each of those that are out began
+
+    def configure(self, failure_threshold: int, reset_timeout: float, half_open_max_requests: int = 1) -> None:
+        """Go on with other values, as the constructor takes them; what was counted is kept.
+
+        An open circuit is judged by the new ``reset_timeout`` at once, failures by the new threshold when one comes.
+        """
         if failure_threshold < 1 or half_open_max_requests < 1:
             raise ValueError("failure_threshold and half_open_max_requests must be at least 1")
         if not reset_timeout > 0:
@@ -53,13 +68,6 @@ class CircuitBreaker:
         self._threshold = failure_threshold
         self._timeout = reset_timeout
         self._places = half_open_max_requests
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._observers: list[Observer] = []
-        self._state = _CLOSED
-        self._failures = 0
-        self._opened_at = 0.0
-        self._probes: deque[float] = deque()  # when each of those that are out began
 
     @property
     def state(self) -> CircuitState:
@@ -72,6 +80,11 @@ class CircuitBreaker:
     def failures(self) -> int:
         """Failures in a row, as far as they count: none since the last success, no more than the threshold."""
         return self._failures
+
+    @property
+    def reset_timeout(self) -> float:
+        """Seconds that an open circuit stays so."""
+        return self._timeout
 
     @property
     def cooldown(self) -> float:
@@ -94,6 +107,10 @@ class CircuitBreaker:
     def record_failure(self) -> None:
         """Tell that an allowed call failed. Where no call is awaited it is late news and changes nothing."""
         self._change(self._fail)
+
+    def release(self) -> None:
+        """Tell that a probe ended without news, so that another may take its place."""
+        self._change(self._give_back)
 
     def reset(self) -> None:
         """Close the circuit and forget all failures."""
@@ -139,6 +156,11 @@ class CircuitBreaker:
             self._state = _OPEN
             self._opened_at = self._clock()
             self._probes.clear()
+        return True
+
+    def _give_back(self) -> bool:
+        if self._probes:
+            self._probes.popleft()
         return True
 
     def _close(self) -> bool:
