@@ -60,6 +60,8 @@ class Exchange:
         "model",
         "opened",
         "path",
+        "policy_name",
+        "policy_result",
         "query",
         "raw_headers",
         "raw_path",
@@ -69,9 +71,11 @@ class Exchange:
         "route",
         "send",
         "service",
+        "shadow_violations",
         "started_at",
         "status",
         "streaming",
+        "tags",
         "target",
         "targets",
         "upstream_status",
@@ -118,6 +122,11 @@ class Exchange:
         self.cancelled_by_client = False
         self.warnings: list[str] = []
         self.response_headers: Headers = []
+        self.policy_result: str | None = None
+        self.policy_name: str | None = None
+        self.shadow_violations: list[Any] = []
+        self.tags: dict[str, str] = {}
+        self.approval_id: str | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

@@ -88,7 +88,7 @@ class Grant(Struct, frozen=True):
 
     ``own`` is the token's own upstream; ``passthrough`` that only the caller's key may go there. ``project`` are the
     project's credentials by provider, ``services`` its services by name. ``strict`` refuses what a target's dialect
-    cannot express instead of warning.
+    cannot express instead of warning. ``log_level`` is metadata, redacted or full: what is kept of its calls.
     """
 
     token_id: str | None
@@ -103,6 +103,7 @@ class Grant(Struct, frozen=True):
     raw_paths: bool = False
     allow_upstream_key: bool = False
     strict: bool = False
+    log_level: str = "metadata"
     expires_at: float | None = None
     resolved: dict[str, list[Target]] = field(default_factory=dict)
 

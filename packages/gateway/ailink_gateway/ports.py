@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 from ailink_gateway.exchange import Reply
 from ailink_gateway.grant import Grant
 from ailink_gateway.record import Opened, Record
+from ailink_gateway.transcript import Transcript
 
 
 class Directory(Protocol):
@@ -62,3 +63,20 @@ class Claims(Protocol):
 
     async def await_approval(self, claim: Claim, approval_id: str) -> None:
         """Note which approval decides about the request."""
+
+
+class Meter(Protocol):
+    """What counts calls."""
+
+    def count(self, record: Record) -> None:
+        """Count a call that has its record. Takes about two microseconds."""
+
+    def refuse(self, code: str, request_id: str, client_ip: str | None) -> None:
+        """Count a request of someone who could not be told, and note it in the log now and then."""
+
+
+class Bodies(Protocol):
+    """What keeps the bodies of calls."""
+
+    def keep(self, transcript: Transcript) -> None:
+        """Take a transcript, to be stored later. Never waits and never raises."""

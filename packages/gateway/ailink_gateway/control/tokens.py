@@ -1,6 +1,6 @@
 """Tokens: what agents hold instead of secrets. The whole token is shown once, when it is made or rotated."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, Field
@@ -35,6 +35,10 @@ from ailink_provider.errors import Failure
 
 router = resource("tokens")
 
+_LOG_LEVEL = (
+    "What is kept of its calls: metadata alone, or for a while also the bodies, sealed: without the secrets that are "
+    "recognised (redacted), or as they are (full)."
+)
 _EXAMPLE = "ailink_v1_proj_default_tok_4fT0aZbY21qKx8Pq3VnR7sLw0dHc5JmEa9UgQb6TtXyZkB1fO2"
 
 TokenId = Annotated[
@@ -42,6 +46,7 @@ TokenId = Annotated[
     Path(description="The token's id, or the whole token.", max_length=256, examples=["tok_4fT0aZbY21qK"]),
     AfterValidator(either_form),
 ]
+LogLevel = Literal["metadata", "redacted", "full"]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_.:*-]*$")]
 
 
@@ -80,6 +85,7 @@ class TokenInput(Input):
     allow_upstream_key: bool = Field(False, description="Let callers bring an upstream key of their own.")
     strict_parameters: bool = Field(False, description="Refuse what the upstream cannot express, instead of warning.")
     circuit_breaker: CircuitBreaker = CircuitBreaker()
+    log_level: LogLevel = Field("metadata", description=_LOG_LEVEL)
     expires_at: Future | None = Field(None, description="When it stops working.", examples=["2030-01-01T00:00:00Z"])
 
 
@@ -97,6 +103,7 @@ class TokenChange(Input):
     allow_upstream_key: bool = optional()
     strict_parameters: bool = optional()
     circuit_breaker: CircuitBreakerChange = optional()
+    log_level: LogLevel = optional(description=_LOG_LEVEL)
     expires_at: Future | None = None
 
 
@@ -116,6 +123,7 @@ class Token(BaseModel):
     allow_upstream_key: bool
     strict_parameters: bool
     circuit_breaker: CircuitBreaker
+    log_level: LogLevel
     is_active: bool = Field(description="Whether it is switched on and not revoked.")
     created_at: Moment
     expires_at: Moment | None
