@@ -1,4 +1,5 @@
-"""The command line: `ailink dev`, `serve`, `db`, `audit`. Reads flags, prints for people, starts what `app` composes."""
+"""The command line: `ailink dev`, `serve`, `db`, `audit`. Reads flags, prints for people and starts what `app` composes.
+"""
 
 import logging
 import os

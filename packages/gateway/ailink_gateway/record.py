@@ -34,9 +34,9 @@ class Record(Struct, tag="record", omit_defaults=True):
     unknown.
 
     ``policy_result`` is what policies decided, ``shadow_violations`` what those in shadow mode would have; ``span_id``
-    is the gateway's own span in the caller's trace. ``chain``, ``chain_sequence`` and ``chain_code`` (hex) are the journal's
-    to set. What is None is not written, so that a field that comes later changes no code of an earlier row: give a new
-    field the default None.
+    is the gateway's own span in the caller's trace. ``chain``, ``chain_sequence`` and ``chain_code`` (hex) are the
+    journal's to set. What is None is not written, so that a field that comes later changes no code of an earlier row:
+    give a new field the default None.
 
     ``outcome`` is answered (a whole reply), failed, cancelled (the client left) or unknown (the gateway died
     meanwhile). ``status`` is what the client got, ``upstream_status`` what the upstream said.

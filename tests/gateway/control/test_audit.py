@@ -38,11 +38,14 @@ async def test_a_record_shows_every_field_of_the_contract(admin: httpx2.AsyncCli
         parent_span_id="p", model="m", requested_model="m", provider="v", upstream="https://u", prompt_tokens=11,
         completion_tokens=7, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=0, usage_estimated=False,
         cost_nano=97_500, cache_hit=False, is_streaming=True, finish_reason="stop", error_code=None,
+        policy_result="deny", policy_name="no-deletes", shadow_violations=["later"], tags={"team": "red"},
+        service="stripe", approval_id="apr_1", trace_id="4bf92f3577b34da6a3ce929d0e0e4736", span_id="00f067aa0ba902b7",
+        chain="node-1", chain_sequence=1, chain_code="ab" * 32,
     )
     await store.write(insert_records, [full])
     record = (await admin.get(f"{AUDIT}/req_0001")).json()
     shown = {**full, "request_id": "req_0001", "created_at": "2026-07-02T13:46:41.250000Z", "cost_usd": 0.0000975,
-             "finished_at": "2026-07-02T13:46:42.250000Z", "policy_result": None, "shadow_violations": []}
+             "finished_at": "2026-07-02T13:46:42.250000Z"}
     del shown["cost_nano"]
     assert record == shown
     assert (await admin.get(AUDIT)).json() == {"data": [record], "has_more": False}
@@ -54,6 +57,7 @@ async def test_what_is_not_known_is_null(admin: httpx2.AsyncClient, store: Store
     unknown = ("upstream_status", "cost_usd", "prompt_tokens", "model", "token_id", "finish_reason", "error_code")
     assert [record[name] for name in unknown] == [None] * len(unknown)
     assert (record["cache_hit"], record["is_streaming"], record["shadow_violations"]) == (False, False, [])
+    assert record["tags"] == {}
 
 
 @pytest.mark.parametrize("nano", [0, 1, 97_500, 123_456_789_123_456_789, 999_999_999])
