@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from sqlalchemy import Connection
 
 from ailink_gateway.control.context import Given
@@ -36,7 +36,7 @@ router = resource("config")
 class Document(Input):
     """A file. A section that is missing says nothing of its kind."""
 
-    version: str = VERSION
+    version: Annotated[str, BeforeValidator(str)] = VERSION
     projects: list[dict[str, Any]] | None = Field(None, max_length=_ENTRIES)
     policies: list[dict[str, Any]] | None = Field(None, max_length=_ENTRIES)
     services: list[dict[str, Any]] | None = Field(None, max_length=_ENTRIES)

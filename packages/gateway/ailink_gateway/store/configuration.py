@@ -5,11 +5,12 @@ has of its own. Decides nothing.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, insert, select, update
 
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.tables import credentials, policies, policy_versions, projects, services, tokens
 
+_IN_USE = projects.c.deleted_at.is_(None)
 _DOCUMENT = ("name", "mode", "phase", "rules", "retry")
 
 
@@ -25,19 +26,13 @@ class Present(NamedTuple):
 
 def read_configuration(connection: Connection) -> Present:
     """Return every project, policy, service and token in use, and how credentials are called."""
+    named = select(credentials.c.id, credentials.c.project_id, credentials.c.name)
     return Present(
-        _all(connection, projects, projects.c.deleted_at.is_(None)),
-        [
-            dict(row)
-            for row in connection.execute(
-                select(credentials.c.id, credentials.c.project_id, credentials.c.name).where(
-                    credentials.c.deleted_at.is_(None)
-                )
-            ).mappings()
-        ],
-        _all(connection, policies, policies.c.deleted_at.is_(None)),
-        _all(connection, services, services.c.deleted_at.is_(None)),
-        _all(connection, tokens, tokens.c.revoked_at.is_(None)),
+        _rows(connection, select(projects).where(_IN_USE).order_by(projects.c.created_at, projects.c.id)),
+        _rows(connection, named.where(credentials.c.deleted_at.is_(None))),
+        _of_projects(connection, policies, policies.c.deleted_at.is_(None)),
+        _of_projects(connection, services, services.c.deleted_at.is_(None)),
+        _of_projects(connection, tokens, tokens.c.revoked_at.is_(None)),
     )
 
 
@@ -70,6 +65,10 @@ def _keep_version(connection: Connection, row: Mapping[str, Any], version: int) 
     )
 
 
-def _all(connection: Connection, table: Table, present: ColumnElement[bool]) -> list[Row]:
-    query = select(table).where(present).order_by(table.c.created_at, table.c.id)
+def _of_projects(connection: Connection, table: Table, present: ColumnElement[bool]) -> list[Row]:
+    query = select(table).join(projects, table.c.project_id == projects.c.id).where(present, _IN_USE)
+    return _rows(connection, query.order_by(table.c.created_at, table.c.id))
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]

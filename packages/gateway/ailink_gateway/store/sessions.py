@@ -77,7 +77,7 @@ def find_session(connection: Connection, session_id: str, project_id: str | None
     query = select(sessions).where(sessions.c.id == session_id)
     if project_id is not None:
         query = query.where(sessions.c.project_id == project_id)
-    found = [dict(row) for row in connection.execute(query.order_by(*_ORDER)).mappings()]
+    found = [dict(row) for row in connection.execute(query.order_by(sessions.c.project_id)).mappings()]
     if not found:
         raise Failure("not_found", f"There is no session {session_id!r}; it shows once a call has ended.", param="id")
     total = found[0]
