@@ -1,5 +1,4 @@
-"""The command line: `ailink dev`, `serve`, `db`, `audit`. Reads flags, prints for people and starts what `app` composes.
-"""
+"""The command line: `ailink dev`, `serve`, `db`, `audit`. Reads flags, prints for people, starts what `app` makes."""
 
 import logging
 import os
