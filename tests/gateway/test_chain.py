@@ -1,4 +1,4 @@
-"""A row's code depends on every field, on its place and on all rows before it, and outlives a later version's fields."""
+"""A row's code depends on every field, its place and all rows before it, and outlives a later version's fields."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def test_the_code_of_a_row_never_changes() -> None:
 
 
 def test_a_field_that_comes_later_changes_no_code() -> None:
-    required = {name for name in Record.__struct_fields__[: -len(Record.__struct_defaults__)]}
+    required = set(Record.__struct_fields__[: -len(Record.__struct_defaults__)])
     later = set(Record.__struct_fields__) - required
     assert all(default is None for default in Record.__struct_defaults__)
     body = body_of(msgspec.structs.asdict(record()) | dict.fromkeys(later))

@@ -228,7 +228,8 @@ def test_metrics_tell_of_calls(gateway: Gateway, make_agent: MakeAgent, upstream
     make_agent(gateway).ask()
     text = httpx2.get(f"{gateway.url}/metrics").text
     labels = f'{{provider="openai",model="{OPENAI.model}",status="200"}}'
-    for name in ("ailb_requests_total", "ailb_tokens_processed", "ailb_cost_total_usd", "ailb_request_latency_ms_count"):
+    sums = ("ailb_requests_total", "ailb_tokens_processed", "ailb_cost_total_usd", "ailb_request_latency_ms_count")
+    for name in sums:
         (line,) = [line for line in text.splitlines() if line.startswith(name + labels)]
         assert float(line.rsplit(" ", 1)[1]) > 0
     assert "ailink_spool_backlog_bytes " in text

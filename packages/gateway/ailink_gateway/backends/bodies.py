@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec.json import encode
+from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway.redact import redacted
 from ailink_gateway.store.bodies import insert_bodies
@@ -80,10 +81,10 @@ class BodyKeeper:
             try:
                 await self._store.write(insert_bodies, rows)
                 break
-            except StoreUnavailable as failure:
+            except (StoreUnavailable, SQLAlchemyError) as error:
                 if self._stop.is_set():
                     self.dropped += len(batch)
-                    logger.error("%d bodies could not be stored: %s", len(batch), failure.message)
+                    logger.error("%d bodies could not be stored: %s", len(batch), type(error).__name__)
                     break
                 await asyncio.sleep(RETRY_SECONDS)
         self._held -= sum(transcript.size for transcript in batch)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway.chain import PRUNED, ChainKey, body_of
 from ailink_gateway.store import chains
@@ -41,8 +42,8 @@ class Retention:
         while not self._stop.is_set():
             try:
                 await self.sweep()
-            except StoreUnavailable as failure:
-                logger.warning("nothing was removed: %s", failure.message)
+            except (StoreUnavailable, SQLAlchemyError) as error:
+                logger.warning("old rows were not removed, which is tried again later: %s", type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), SWEEP_SECONDS)
 

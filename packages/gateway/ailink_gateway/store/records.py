@@ -88,11 +88,10 @@ def last_sequence(connection: Connection) -> int:
 
 
 def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    values: tuple[Any, ...] = _pick(_NOTHING | dict(row))
-    *plain, code, violations, tags = values
+    values: tuple[Any, ...] = _pick({**_NOTHING, "request_id": row["id"], **row})
+    code, violations, tags = values[-3:]
     return (
-        plain[0] or row["id"],
-        *plain[1:],
+        *values[:-3],
         None if code is None else bytes.fromhex(code),
         None if violations is None else json.dumps(violations),
         None if tags is None else json.dumps(tags),
