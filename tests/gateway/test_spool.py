@@ -340,7 +340,7 @@ class Life(RuleBasedStateMachine):
         die(self.spool)
         self.start()
         if recovers:
-            asyncio.run(self.spool._recover(self.table.insert, self.table.known, lambda: 9.0))
+            asyncio.run(self.spool.recover(self.table.insert, self.table.known, lambda: 9.0))
 
     @invariant()
     def whole(self) -> None:

@@ -126,7 +126,6 @@ class Exchange:
         self.policy_name: str | None = None
         self.shadow_violations: list[Any] = []
         self.tags: dict[str, str] = {}
-        self.approval_id: str | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

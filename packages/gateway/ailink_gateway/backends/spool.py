@@ -215,7 +215,7 @@ class Spool:
         return len(self._home)
 
     async def run(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
-        """Ship until ``stop``: first what an earlier process left, then what this one writes.
+        """Ship until ``stop``: first what an earlier process left, unless it is recovered, then what this one writes.
 
         ``insert`` must be idempotent; when it raises ``Failure`` it is asked again, except after ``stop``: what could
         not be shipped then stays in the journal for the next start.
@@ -226,7 +226,7 @@ class Spool:
             logger.error("records were left in the spool for the next start: %s", failure.message)
 
     async def _run(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
-        await self._recover(insert, known, now)
+        await self.recover(insert, known, now)
         while not (self._stop.is_set() and self.backlog_bytes == 0):
             if not self._stop.is_set():
                 await self._wake.wait()
@@ -282,7 +282,7 @@ class Spool:
                 logger.warning("records wait in the spool: %s", failure.message)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _recover(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
+    async def recover(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
         """Insert what earlier processes wrote, and account for calls whose end they did not see.
 
         The rows of those are written here before they are inserted, so that this boot's chain has no gap should it die
