@@ -13,6 +13,7 @@ from ailink_gateway.record import Opened, Record, unknown
 from ailink_gateway.store.chains import rows_of_chain
 from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.store import Store
+from ailink_provider.errors import Failure
 
 KEY = ChainKey(bytes(range(32)))
 
@@ -117,5 +118,11 @@ def test_a_node_keeps_its_name_and_counts_its_boots(tmp_path: Path) -> None:
     file.keep(second)
     assert file.last == NodeFile(tmp_path).last == second
     assert NodeFile(tmp_path / "other").following().name != first.name
+
+
+def test_a_damaged_node_file_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "node.json").write_text("[5]")
+    with pytest.raises(Failure, match=r"node\.json is damaged"):
+        NodeFile(tmp_path).following()
 
 

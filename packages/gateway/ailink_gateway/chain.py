@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ailink_gateway.record import Record
+from ailink_provider.errors import Failure
 
 CODE_BYTES = 32
 TAIL: Literal["tail"] = "tail"
@@ -130,11 +131,14 @@ class NodeFile:
 
     @cached_property
     def last(self) -> Node | None:
-        """The last boot, or None if there was none. Raises ``ValueError`` for a damaged file."""
+        """The last boot, or None if there was none. Raises ``Failure`` for a damaged file."""
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=Node)
         except FileNotFoundError:
             return None
+        except msgspec.DecodeError:
+            message = f"{self._path} is damaged: it names this node and its last boot. Put it back, or delete it."
+            raise Failure("internal_error", f"{message} Without it the node gets another name.") from None
 
     def following(self, known_boots: int = 0) -> Node:
         """Return the boot that begins now. ``known_boots`` is the number of the last one that the database knows."""

@@ -129,8 +129,8 @@ def verify(data: Path | None) -> None:
             if verification.rows >= told:
                 click.echo(f"{verification.rows} rows ...", err=True)
                 told += PROGRESS_ROWS
-    except ValueError:
-        _fail(f"{_data_dir(data) / 'node.json'} is damaged: it should name this node and its last boot.")
+    except Failure as failure:
+        _fail(failure.message)
     finally:
         store.close()
     if verification.fault is not None:
