@@ -15,7 +15,7 @@ from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault
 
 CONFIG = "/api/v1/config"
 Create = Callable[..., Awaitable[dict[str, Any]]]
-RULE = {"when": {"field": "request.method", "op": "eq", "value": "DELETE"}, "then": {"action": "deny"}}
+RULE = {"when": {"field": "request.method", "op": "eq", "value": "DELETE"}, "then": {"type": "deny"}}
 
 
 async def export(admin: httpx2.AsyncClient) -> str:
