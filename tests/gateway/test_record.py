@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ailink_gateway.app import Gateway
 from ailink_gateway.backends.spool import LINE_LIMIT, Spool
+from ailink_gateway.chain import Chain, ChainKey, Node
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant, Target
 from ailink_gateway.pipeline import compose
@@ -20,7 +21,8 @@ from ailink_gateway.record import Record as Row
 from ailink_gateway.settings import load
 from ailink_gateway.stages.record import Record, refuse, row
 from ailink_gateway.store.records import find_record, insert_records
-from ailink_gateway.store.store import Store
+from ailink_gateway.store.store import Store, StoreUnavailable
+from ailink_gateway.transcript import BODY_KEPT, Transcript
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Usage
 from ailink_provider.errors import CODES, Failure
@@ -291,7 +293,7 @@ BROKEN = [OSError(28, "No space left on device"), Failure("spool_full", "The aud
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-@pytest.mark.parametrize("reply", [Reply(200, [], b"a costly answer"), Failure("invalid_api_key", "who are you")])
+@pytest.mark.parametrize("reply", [Reply(200, [], b"a costly answer"), Failure("not_found", "a costly nothing")])
 async def test_what_cannot_be_recorded_is_not_answered(
     make_exchange: MakeExchange, journal: Any, client: Any, broken: Exception, reply: Any,
     caplog: pytest.LogCaptureFixture,
@@ -458,6 +460,13 @@ def worst(make_exchange: MakeExchange, make_upstream: Any, letter: str) -> Excha
     exchange.measured.usage = Usage(*[10**30] * 8)
     exchange.status = exchange.upstream_status = 599
     exchange.error_code = "all_upstreams_unavailable"
+    exchange.policy_result = "approval"
+    exchange.policy_name = letter * 1000
+    exchange.shadow_violations = [{"policy": letter * 100, "rule": number} for number in range(100)]
+    exchange.tags = {letter * 500 + str(number): letter * 500 for number in range(100)}
+    exchange.service = letter * 1000
+    exchange.approval_id = "apr_" + "x" * 24
+    exchange.headers[b"traceparent"] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     return exchange
 
 
@@ -465,7 +474,9 @@ def worst(make_exchange: MakeExchange, make_upstream: Any, letter: str) -> Excha
 def test_a_record_fits_into_its_line_whatever_is_in_it(
     make_exchange: MakeExchange, make_upstream: Any, letter: str
 ) -> None:
-    line = msgspec.json.encode(row(worst(make_exchange, make_upstream, letter)))
+    chain = Chain(ChainKey(bytes(32)), Node("0123456789ab", 10**9))
+    chain.sequence = 10**15
+    line, _ = chain.link(row(worst(make_exchange, make_upstream, letter)))
     assert len(line) < LINE_LIMIT
     assert b"\n" not in line
 
@@ -497,10 +508,14 @@ async def test_the_longest_records_never_outgrow_what_was_set_aside_for_them(
     make_exchange: MakeExchange, make_upstream: Any, tmp_path: Path
 ) -> None:
     spool = Spool(tmp_path / "spool", segment_bytes=8 * LINE_LIMIT, limit_bytes=99 * 8 * LINE_LIMIT)
+    spool.chain = Chain(ChainKey(bytes(32)), Node("node", 1))
     rows: list[dict[str, Any]] = []
 
     async def insert(records: Any) -> None:
         rows.extend(records)
+
+    async def known(ids: Any) -> frozenset[str]:
+        return frozenset()
 
     exchanges = [worst(make_exchange, make_upstream, "\x01") for _ in range(60)]
     for first in range(0, len(exchanges), 3):
@@ -512,7 +527,7 @@ async def test_the_longest_records_never_outgrow_what_was_set_aside_for_them(
             # As a shipper does that syncs after every single record.
             spool._segments[-1].turn_page(keep=spool._reserved)
     spool.stop()
-    await spool.run(insert, lambda: 9.0)
+    await spool.run(insert, known, lambda: 9.0)
     spool.release()
     assert [record["id"] for record in rows] == [exchange.id for exchange in exchanges]
 
@@ -522,6 +537,137 @@ def test_a_count_of_tokens_is_no_usage(make_exchange: MakeExchange, make_upstrea
     exchange.target = Target(make_upstream("anthropic"), "claude-opus-5", Facts(), "anthropic")
     exchange.measured.usage = Usage(input_tokens=5)
     assert (row(exchange).prompt_tokens, row(exchange).cost_nano) == (None, None)
+
+
+# --- who called, and in which trace ------------------------------------------------------------------
+
+
+class Counts:
+    """A meter and a keeper of bodies that remember what they were given."""
+
+    def __init__(self) -> None:
+        self.counted: list[Row] = []
+        self.refused: list[str] = []
+        self.kept: list[Transcript] = []
+
+    def count(self, record: Row) -> None:
+        self.counted.append(record)
+
+    def refuse(self, code: str, request_id: str, client_ip: str | None) -> None:
+        self.refused.append(code)
+
+    def keep(self, transcript: Transcript) -> None:
+        self.kept.append(transcript)
+
+
+@pytest.mark.parametrize(
+    "failure", [Failure("invalid_api_key", "who are you"), StoreUnavailable("gone")], ids=["stranger", "no store"]
+)
+async def test_whoever_is_not_known_is_counted_and_not_recorded(
+    make_exchange: MakeExchange, journal: Any, client: Any, failure: Failure
+) -> None:
+    counts = Counts()
+    exchange = make_exchange()
+    await Record(journal, counts, counts)(exchange, answering(failure))
+    assert client.status == failure.status and client.ended
+    assert (journal.records, counts.counted, counts.kept) == ([], [], [])
+    assert counts.refused == [failure.code]
+
+
+async def test_a_known_caller_is_recorded_whatever_happens(make_exchange: MakeExchange, journal: Any) -> None:
+    counts = Counts()
+    exchange = make_exchange()
+    exchange.grant = grant()
+    await Record(journal, counts)(exchange, answering(StoreUnavailable("gone")))
+    assert journal.records == counts.counted and not counts.refused
+
+
+async def test_decisions_are_on_the_record(make_exchange: MakeExchange) -> None:
+    exchange = make_exchange()
+    exchange.policy_result, exchange.policy_name, exchange.service = "deny", "no-deletes", "stripe"
+    exchange.tags, exchange.shadow_violations, exchange.approval_id = {"team": "red"}, ["later"], "apr_1"
+    record = row(exchange)
+    assert (record.policy_result, record.policy_name, record.service) == ("deny", "no-deletes", "stripe")
+    assert (record.tags, record.shadow_violations, record.approval_id) == ({"team": "red"}, ["later"], "apr_1")
+    assert (record.trace_id, record.span_id) == (None, None)
+
+
+TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "parent", "expected"),
+    [
+        (b"00-%b-00f067aa0ba902b7-01" % TRACE, None, "00f067aa0ba902b7"),
+        (b"00-%b-00f067aa0ba902b7-00" % TRACE, b"my-span", "my-span"),
+        (b"00-%b-0000000000000000-01" % TRACE, None, None),
+        (b"00-%b-00f067aa0ba902b7-01" % (b"0" * 32), b"my-span", "my-span"),
+        (b"00-%b-00F067AA0BA902B7-01" % TRACE, None, None),
+        (b"ff-%b-00f067aa0ba902b7-01" % TRACE, None, None),
+        (b"", None, None),
+    ],
+)
+def test_a_trace_is_recorded_if_it_is_one(
+    make_exchange: MakeExchange, traceparent: bytes, parent: bytes | None, expected: str | None
+) -> None:
+    headers = [(b"traceparent", traceparent), *([(b"x-parent-span-id", parent)] if parent else [])]
+    exchange = make_exchange(headers=headers)
+    record = row(exchange)
+    valid = traceparent.startswith(b"00-%b-00f0" % TRACE)
+    assert record.trace_id == (TRACE.decode() if valid else None)
+    assert record.span_id == (exchange.id[-16:] if valid else None)
+    assert record.parent_span_id == expected
+
+
+# --- bodies ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["metadata", "redacted", "full"])
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_bodies_are_kept_for_tokens_that_say_so(
+    make_exchange: MakeExchange, journal: Any, client: Any, level: str, streamed: bool
+) -> None:
+    counts = Counts()
+    exchange = make_exchange(headers=[(b"content-type", b"application/json")])
+    exchange.grant = grant(log_level=level)
+    exchange.body = b'{"model":"m"}'
+    reply = Reply(200, [(b"content-type", b"text/plain")], chunks(b"on", b"e") if streamed else b"one")
+    await Record(journal, counts, counts)(exchange, answering(reply))
+    assert client.body == b"one" and client.ended
+    if level == "metadata":
+        assert not counts.kept
+        return
+    (kept,) = counts.kept
+    assert (kept.record_id, kept.project_id, kept.level) == (exchange.id, "p", level)
+    assert (kept.request, bytes(kept.reply), kept.reply_size) == (b'{"model":"m"}', b"one", 3)
+    assert (kept.request_type, kept.reply_type) == ("application/json", "text/plain")
+
+
+async def test_a_body_is_kept_up_to_its_limit(make_exchange: MakeExchange, journal: Any, client: Any) -> None:
+    counts = Counts()
+    exchange = make_exchange()
+    exchange.grant = grant(log_level="full")
+    exchange.body = b"x" * (BODY_KEPT + 1)
+    piece = b"y" * 100_000
+    await Record(journal, counts, counts)(exchange, answering(Reply(200, [], chunks(*[piece] * 5))))
+    assert client.body == piece * 5
+    (kept,) = counts.kept
+    assert (len(kept.request), kept.request_size) == (BODY_KEPT, BODY_KEPT + 1)
+    assert (len(kept.reply), kept.reply_size) == (BODY_KEPT, 500_000)
+
+
+async def test_what_a_client_got_before_it_left_is_kept(
+    make_exchange: MakeExchange, journal: Any, client: Any
+) -> None:
+    counts = Counts()
+    exchange = read(make_exchange())
+    exchange.grant = grant(log_level="full")
+    call = asyncio.ensure_future(Record(journal, counts, counts)(exchange, endless))
+    await asyncio.wait_for(client.receiving.wait(), PATIENCE)
+    client.gone.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(call, PATIENCE)
+    assert bytes(counts.kept[0].reply) == b"first"
 
 
 # --- malformed requests, through all stages ----------------------------------------------------------

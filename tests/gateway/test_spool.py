@@ -2,17 +2,24 @@
 
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ailink_gateway.backends.spool import LINE_LIMIT, Row, Spool, SpoolBusy
+from ailink_gateway.chain import Chain, ChainKey, Node, body_of
 from ailink_gateway.record import Opened, Record, unknown
 from ailink_provider.errors import Failure
 
 SEGMENT = 4 * LINE_LIMIT
+KEY = ChainKey(bytes(32))
 
 
 def opened(name: str) -> Opened:
@@ -33,6 +40,13 @@ def record(name: str) -> Record:
     return msgspec.structs.replace(unknown(opened(name), 2.0), outcome="answered", error_code=None, status=200)
 
 
+def journal(folder: Path, boot: int = 1, segment_bytes: int = SEGMENT, **limits: int) -> Spool:
+    """Return the spool of one boot, with its chain."""
+    spool = Spool(folder, segment_bytes=segment_bytes, **limits)
+    spool.chain = Chain(KEY, Node("node", boot))
+    return spool
+
+
 class Table:
     """A store that can be down."""
 
@@ -50,15 +64,40 @@ class Table:
         for row in records:
             self.rows.setdefault(row["id"], msgspec.convert(row, Record))
 
+    async def known(self, ids: Sequence[str]) -> frozenset[str]:
+        if self.down:
+            raise Failure("internal_error", "down")
+        return frozenset(ids) & self.rows.keys()
+
+    @property
+    def plain(self) -> dict[str, Record]:
+        """The rows as they were before they were chained."""
+        unchained = {"chain": None, "chain_sequence": None, "chain_code": None}
+        return {name: msgspec.structs.replace(row, **unchained) for name, row in self.rows.items()}
+
+    def prove(self) -> dict[str, int]:
+        """Check every chain from its beginning without a gap, and return how long each is."""
+        lengths: dict[str, int] = {}
+        codes: dict[str, bytes] = {}
+        for row in sorted(self.rows.values(), key=lambda row: (row.chain, row.chain_sequence)):
+            assert row.chain is not None and row.chain_code is not None
+            assert row.chain_sequence == lengths.get(row.chain, 0) + 1, f"a gap before {row.id}"
+            body = body_of(msgspec.structs.asdict(row))
+            assert body is not None
+            codes[row.chain] = KEY.code(codes.get(row.chain, KEY.origin(row.chain)), body)
+            assert row.chain_code == codes[row.chain].hex()
+            lengths[row.chain] = row.chain_sequence
+        return lengths
+
 
 async def drain(spool: Spool, table: Table) -> None:
     spool.stop()
-    await spool.run(table.insert, lambda: 9.0)
+    await spool.run(table.insert, table.known, lambda: 9.0)
     spool.release()
 
 
 async def test_records_reach_the_store(tmp_path: Path) -> None:
-    spool, table = Spool(tmp_path, segment_bytes=SEGMENT), Table()
+    spool, table = journal(tmp_path), Table()
     for number in range(100):
         spool.open(opened(f"r{number}"))
         spool.close(record(f"r{number}"))
@@ -69,56 +108,57 @@ async def test_records_reach_the_store(tmp_path: Path) -> None:
 
 
 async def test_a_call_refused_before_the_upstream_is_recorded_too(tmp_path: Path) -> None:
-    spool, table = Spool(tmp_path, segment_bytes=SEGMENT), Table()
+    spool, table = journal(tmp_path), Table()
     spool.close(record("refused"))
     await drain(spool, table)
     assert list(table.rows) == ["refused"]
 
 
 async def test_death_loses_no_record_and_finds_open_calls(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, segment_bytes=SEGMENT)
+    spool = journal(tmp_path)
     spool.open(opened("finished"))
     spool.close(record("finished"))
     spool.open(opened("running"))
     # As the kernel would after kill -9: the lock is gone, the files are as they were, the last line is torn.
     os.close(spool._lock)
-    journal = next(tmp_path.glob("*.journal"))
-    with journal.open("r+b") as file:
-        file.seek(journal.read_bytes().index(b"\0"))
+    segment = next(tmp_path.glob("*.journal"))
+    with segment.open("r+b") as file:
+        file.seek(segment.read_bytes().index(b"\0"))
         file.write(b'{"type":"record","id":"torn')
 
     table = Table()
-    again = Spool(tmp_path, segment_bytes=SEGMENT)
+    again = journal(tmp_path, boot=2)
     await drain(again, table)
-    assert table.rows["finished"] == record("finished")
+    assert table.plain["finished"] == record("finished")
     assert table.rows["running"].outcome == "unknown"
     assert table.rows["running"].finished_at == 9.0
     assert set(table.rows) == {"finished", "running"}
+    assert table.prove() == {"node-1": 1, "node-2": 1}
 
 
 async def test_recovery_may_be_interrupted_and_repeated(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, segment_bytes=SEGMENT)
+    spool = journal(tmp_path)
     spool.close(record("a"))
     os.close(spool._lock)
     table = Table()
     table.down = True
-    second = Spool(tmp_path, segment_bytes=SEGMENT)
-    running = asyncio.create_task(second.run(table.insert, lambda: 9.0))
+    second = journal(tmp_path, boot=2)
+    running = asyncio.create_task(second.run(table.insert, table.known, lambda: 9.0))
     await table.asked.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     os.close(second._lock)
     table.down = False
-    await drain(Spool(tmp_path, segment_bytes=SEGMENT), table)
+    await drain(journal(tmp_path, boot=3), table)
     assert list(table.rows) == ["a"]
 
 
 async def test_a_store_that_is_down_delays_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ailink_gateway.backends.spool.RETRY_SECONDS", 0.001)
-    spool, table = Spool(tmp_path, segment_bytes=SEGMENT), Table()
+    spool, table = journal(tmp_path), Table()
     table.down = True
-    running = asyncio.create_task(spool.run(table.insert, lambda: 9.0))
+    running = asyncio.create_task(spool.run(table.insert, table.known, lambda: 9.0))
     spool.close(record("a"))
     await table.asked.wait()
     assert not table.rows
@@ -130,7 +170,7 @@ async def test_a_store_that_is_down_delays_rows(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_a_full_spool_refuses_new_calls_and_still_takes_the_records_of_open_ones(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, segment_bytes=SEGMENT, limit_bytes=2 * SEGMENT)
+    spool = journal(tmp_path, limit_bytes=2 * SEGMENT)
     names: list[str] = []
     with pytest.raises(Failure) as caught:
         while True:
@@ -146,7 +186,7 @@ async def test_a_full_spool_refuses_new_calls_and_still_takes_the_records_of_ope
 
 
 async def test_no_space_for_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(tmp_path, segment_bytes=SEGMENT)
+    spool = journal(tmp_path)
 
     def full(descriptor: int, size: int) -> None:
         raise OSError(28, "No space left on device")
@@ -167,7 +207,7 @@ async def test_two_processes_never_share_a_directory(tmp_path: Path) -> None:
 
 
 async def test_a_segment_with_an_open_call_is_kept_until_it_ends(tmp_path: Path) -> None:
-    spool, table = Spool(tmp_path, segment_bytes=SEGMENT), Table()
+    spool, table = journal(tmp_path), Table()
     spool.open(opened("long"))
     for number in range(60):
         spool.close(record(f"r{number}"))
@@ -182,10 +222,138 @@ async def test_a_segment_with_an_open_call_is_kept_until_it_ends(tmp_path: Path)
 
 
 async def test_stopping_does_not_wait_for_a_dead_store(tmp_path: Path) -> None:
-    spool, table = Spool(tmp_path, segment_bytes=SEGMENT), Table()
+    spool, table = journal(tmp_path), Table()
     table.down = True
     spool.close(record("a"))
     await drain(spool, table)
     table.down = False
-    await drain(Spool(tmp_path, segment_bytes=SEGMENT), table)
+    await drain(journal(tmp_path, boot=3), table)
     assert list(table.rows) == ["a"]
+
+
+# --- the chain ---------------------------------------------------------------------------------------
+
+
+def die(spool: Spool) -> None:
+    """End as kill -9 does: the lock is gone, the files are as they were."""
+    os.close(spool._lock)
+
+
+async def test_a_recovery_that_dies_too_leaves_no_gap(tmp_path: Path) -> None:
+    first, table = journal(tmp_path), Table()
+    for name in ("a", "b", "c"):
+        first.open(opened(name))
+    first.close(record("b"))
+    die(first)
+
+    class Dying(Table):
+        async def insert(self, records: Sequence[Row]) -> None:
+            if any(row["outcome"] == "unknown" for row in records):
+                await table.insert(records[:1])
+                raise KeyboardInterrupt
+            await table.insert(records)
+
+    dying = Dying()
+    second = journal(tmp_path, boot=2)
+    with pytest.raises(KeyboardInterrupt):
+        await second.run(dying.insert, dying.known, lambda: 9.0)
+    die(second)
+    await drain(journal(tmp_path, boot=3), table)
+    assert {name: row.outcome for name, row in table.rows.items()} == {"a": "unknown", "b": "answered", "c": "unknown"}
+    assert table.prove() == {"node-1": 1, "node-2": 2}
+
+
+async def test_a_record_that_outlived_its_segment_is_not_accounted_for_twice(tmp_path: Path) -> None:
+    first, table = journal(tmp_path), Table()
+    first.open(opened("long"))
+    first.open(opened("short"))
+    while len(list(tmp_path.glob("*.journal"))) < 2:
+        first.close(record(f"r{len(table.rows)}{first.backlog_bytes}"))
+    first.close(record("short"))
+    while len(list(tmp_path.glob("*.journal"))) < 3:
+        first.close(record(f"s{first.backlog_bytes}"))
+    await first._ship(table.insert)
+    left = b"".join(path.read_bytes() for path in tmp_path.glob("*.journal"))
+    assert b'"opened","id":"short"' in left and b'"record","id":"short"' not in left
+    die(first)
+    await drain(journal(tmp_path, boot=2), table)
+    assert (table.rows["short"].outcome, table.rows["long"].outcome) == ("answered", "unknown")
+    assert table.prove()["node-2"] == 1
+
+
+async def test_a_record_that_was_refused_leaves_no_gap(tmp_path: Path) -> None:
+    spool, table = journal(tmp_path, limit_bytes=SEGMENT), Table()
+    count = 0
+    with pytest.raises(Failure, match="spool is full"):
+        while True:
+            spool.close(record(f"r{count}"))
+            count += 1
+    await spool._ship(table.insert)
+    await drain(spool, table)
+    assert table.prove() == {"node-1": count}
+
+
+class Life(RuleBasedStateMachine):
+    """Calls begin and end, the shipper runs, the process dies: every call has one row, every chain is whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.table, self.boot, self.count = Table(), 0, 0
+        self.begun: list[str] = []
+        self.ended: set[str] = set()
+        self.start()
+
+    def start(self) -> None:
+        self.boot += 1
+        self.spool = journal(self.folder, self.boot)
+        self.running: list[str] = []
+
+    @rule()
+    def begin(self) -> None:
+        self.count += 1
+        self.spool.open(opened(f"r{self.count}"))
+        self.running.append(f"r{self.count}")
+        self.begun.append(f"r{self.count}")
+
+    @rule(which=st.integers(0, 100))
+    def end(self, which: int) -> None:
+        if self.running:
+            name = self.running.pop(which % len(self.running))
+            self.spool.close(record(name))
+            self.ended.add(name)
+
+    @rule(times=st.integers(1, 12))
+    def refuse(self, times: int) -> None:
+        for _ in range(times):
+            self.count += 1
+            self.spool.close(record(f"x{self.count}"))
+            self.ended.add(f"x{self.count}")
+            self.begun.append(f"x{self.count}")
+
+    @rule()
+    def ship(self) -> None:
+        asyncio.run(self.spool._ship(self.table.insert))
+
+    @rule(recovers=st.booleans())
+    def kill(self, recovers: bool) -> None:
+        die(self.spool)
+        self.start()
+        if recovers:
+            asyncio.run(self.spool.recover(self.table.insert, self.table.known, lambda: 9.0))
+
+    @invariant()
+    def whole(self) -> None:
+        self.table.prove()
+
+    def teardown(self) -> None:
+        die(self.spool)
+        asyncio.run(drain(journal(self.folder, self.boot + 1), self.table))
+        assert set(self.table.rows) == set(self.begun)
+        assert {name for name, row in self.table.rows.items() if row.outcome == "answered"} == self.ended
+        self.table.prove()
+        shutil.rmtree(self.folder)
+
+
+class TestLife(Life.TestCase):  # type: ignore[misc]
+    settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

@@ -5,12 +5,13 @@ import os
 import re
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -168,12 +169,46 @@ def start_gateway(
     yield start
     for gateway in started:
         if gateway.process.poll() is None:
+            for path, shown in everything_shown(gateway):
+                assert not known_secrets.found(shown), f"{path} shows a secret"
             gateway.stop()
     for gateway in started:
         assert not known_secrets.found(gateway.output.encode()), "a gateway printed a secret"
         for file in gateway.data.rglob("*"):
             if file.is_file():
                 assert not known_secrets.found(file.read_bytes()), f"{file} holds a secret"
+            if file.name == "ailink.db":
+                assert not known_secrets.found(everything_stored(file)), f"{file} holds a secret"
+
+
+def everything_shown(gateway: Gateway) -> Iterator[tuple[str, bytes]]:
+    """Yield what a gateway shows of itself, to anyone or to its operator: metrics, documents, every list and export."""
+    headers = {"Authorization": f"Bearer {gateway.admin_key}"}
+    with httpx2.Client(base_url=gateway.url, timeout=20) as http:
+        document = http.get("/openapi.json")
+        yield "/openapi.json", document.content
+        yield "/metrics", http.get("/metrics").content
+        if not gateway.admin_key:
+            return
+        for path, methods in document.json()["paths"].items():
+            if "get" in methods and "{" not in path and not path.endswith("/stream"):
+                answer = http.get(path, headers=headers)
+                yield path, answer.content + repr(answer.headers.raw).encode()
+            elif "get" in methods and path.endswith("/{id}"):
+                rows = http.get(path.removesuffix("/{id}"), headers=headers, params={"limit": 100}).json()["data"]
+                for row in rows[:20]:
+                    yield path, http.get(path.replace("{id}", row["id"]), headers=headers).content
+        yield "an error", http.get("/api/v1/tokens/nothing", headers=headers).content
+
+
+def everything_stored(database: Path) -> bytes:
+    """Return every value of every table: in the file, a long one may lie in pieces."""
+    with closing(sqlite3.connect(database)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        values = [row for table in tables for row in connection.execute(f'SELECT * FROM "{table}"')]
+    return b"\n".join(
+        value if isinstance(value, bytes) else str(value).encode() for row in values for value in row
+    )
 
 
 @pytest.fixture(scope="session")

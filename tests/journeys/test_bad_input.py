@@ -20,6 +20,7 @@ from .conftest import Caller, Gateway
 LIMIT = 25 * 1024 * 1024
 MODELS = [client.model for client in CLIENTS]
 RecordOf = Callable[[str], Any]
+Unauthorized = Callable[[Iterable[httpx2.Response]], None]
 MakeToken = Callable[..., str]
 Act = Callable[..., httpx2.Response]
 
@@ -274,17 +275,25 @@ UNSUPPORTED: dict[str, tuple[str, dict[str, Any], str]] = {
 class TestWho:
     """Whoever cannot be told, or is not let in, is 401 in every shape."""
 
+    @pytest.fixture
     def unauthorized(
-        self, client: Client, answers: Iterable[httpx2.Response], record_of: RecordOf, upstream: MockUpstream
-    ) -> None:
-        seen = []
-        for answer in answers:
-            seen.append(refused(client, answer, 401, "invalid_api_key"))
-            assert client.told(answer.json()).message.startswith("Invalid API key: ")
-        untouched(upstream, record_of, 401, "invalid_api_key", *seen)
-        assert {record_of(request_id).token_id for request_id in seen} == {None}
+        self, client: Client, call: Caller, gateway: Gateway, upstream: MockUpstream, record_of: RecordOf
+    ) -> Callable[[Iterable[httpx2.Response]], None]:
+        """Check that these were refused, that nothing was sent, and that none is in the audit: anyone could fill it."""
 
-    def test_strangers(self, client: Client, call: Caller, upstream: MockUpstream, record_of: RecordOf) -> None:
+        def check(answers: Iterable[httpx2.Response]) -> None:
+            seen = []
+            for answer in answers:
+                seen.append(refused(client, answer, 401, "invalid_api_key"))
+                assert client.told(answer.json()).message.startswith("Invalid API key: ")
+            assert seen and not upstream.requests
+            assert record_of(call(client).headers["x-request-id"]), "what came before it is there by now"
+            for request_id in seen:
+                assert call.request("GET", f"/api/v1/audit/{request_id}", token=gateway.admin_key).status_code == 404
+
+        return check
+
+    def test_strangers(self, client: Client, call: Caller, unauthorized: Unauthorized) -> None:
         strangers: list[dict[str, str]] = [
             {},
             {"Authorization": "Bearer nonsense"},
@@ -297,7 +306,7 @@ class TestWho:
             {"x-goog-api-key": mint("elsewhere")},
         ]
         answers = [call(client, token="", headers=headers) for headers in strangers]
-        self.unauthorized(client, answers, record_of, upstream)
+        unauthorized(answers)
 
     def test_tokens_that_have_ended(
         self,
@@ -306,7 +315,7 @@ class TestWho:
         admin: AIlinkClient,
         make_token: MakeToken,
         upstream: MockUpstream,
-        record_of: RecordOf,
+        unauthorized: Unauthorized,
     ) -> None:
         revoked, rotated, inactive, expiring = (make_token() for _ in range(4))
         for token in (revoked, rotated, inactive, expiring):
@@ -320,26 +329,26 @@ class TestWho:
             assert time.time() < end + 5
         upstream.forget()
         answers = [answer, *(call(client, token=token) for token in (revoked, rotated, inactive))]
-        self.unauthorized(client, answers, record_of, upstream)
+        unauthorized(answers)
         admin.tokens.update(inactive, is_active=True)
         assert call(client, token=inactive).status_code == 200
 
     def test_two_at_once(
         self, client: Client, call: Caller, gateway: Gateway, token: str, make_token: MakeToken,
-        upstream: MockUpstream, record_of: RecordOf,
+        unauthorized: Unauthorized,
     ) -> None:  # fmt: skip
         other = make_token()
         pairs = {"x-api-key": other, "x-goog-api-key": other, "X-API-Key": gateway.admin_key, "X-Admin-Key": other}
         answers = [call(client, headers={name: value}) for name, value in pairs.items()]
-        self.unauthorized(client, answers, record_of, upstream)
+        unauthorized(answers)
         assert call(client, headers={"x-api-key": token}).status_code == 200, "the same one twice is one"
 
     def test_an_admin_key_calls_no_model(
-        self, client: Client, call: Caller, gateway: Gateway, upstream: MockUpstream, record_of: RecordOf
+        self, client: Client, call: Caller, gateway: Gateway, unauthorized: Unauthorized
     ) -> None:
         carriers = {"Authorization": f"Bearer {gateway.admin_key}", "X-Admin-Key": gateway.admin_key}
         answers = [call(client, token="", headers={name: value}) for name, value in carriers.items()]
-        self.unauthorized(client, answers, record_of, upstream)
+        unauthorized(answers)
 
 
 def test_a_key_in_the_query_is_gemini_s_alone(

@@ -8,6 +8,7 @@ import gc
 import logging
 import random
 from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
 from time import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway import dev, routes, tokens
+from ailink_gateway.backends.bodies import BodyKeeper
 from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
 from ailink_gateway.backends.directory import StoreDirectory, reach
@@ -22,12 +24,16 @@ from ailink_gateway.backends.discovery import Discovery
 from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.spool import Row, Spool
 from ailink_gateway.backends.thoughts import MemoryThoughts
+from ailink_gateway.chain import TAIL, Chain, ChainKey, NodeFile
 from ailink_gateway.configured import open_configured
 from ailink_gateway.control import Broadcaster, create_control, owned, unlock
+from ailink_gateway.control.context import Exposition
 from ailink_gateway.control.errors import answer
+from ailink_gateway.control.retention import DAY, Retention
 from ailink_gateway.control.tokens import TokenInput, new_token
 from ailink_gateway.exchange import Exchange, Receive, Send
 from ailink_gateway.grant import Snapshot, Upstream
+from ailink_gateway.observe import Metrics
 from ailink_gateway.pipeline import compose
 from ailink_gateway.proxies import canonical, client_ip
 from ailink_gateway.settings import Settings
@@ -38,13 +44,14 @@ from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
+from ailink_gateway.store.chains import insert_chained, keep_checkpoint, last_boot
 from ailink_gateway.store.grants import load_token
 from ailink_gateway.store.projects import DEFAULT
-from ailink_gateway.store.records import insert_records
+from ailink_gateway.store.records import known_ids
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tokens import insert_token
 from ailink_gateway.targets import Resolver
-from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault
+from ailink_gateway.vault import AUDIT_CHAIN, TOKEN_FINGERPRINTS, Vault
 from ailink_provider import prices
 from ailink_provider.builtin import dialects, providers
 from ailink_provider.errors import Failure
@@ -88,11 +95,17 @@ class Gateway:
             settings={name: setting.settings for name, setting in settings.providers.items()},
             anonymous_project=anonymous,
         )
+        self.broadcaster = Broadcaster()
+        self.metrics = Metrics()
+        self.bodies = BodyKeeper(self.store, self.vault, settings.body_days * DAY)
+        self._show()
+        self._chain_key = ChainKey(self.vault.derive(AUDIT_CHAIN))
+        self.retention = Retention(self.store, self._chain_key, settings.audit_days, time)
         shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
         self._discovery = Discovery(shared)
         self._pipeline = compose(
             (
-                Record(self.spool),
+                Record(self.spool, self.metrics, self.bodies),
                 Authenticate(directory),
                 Admit(MemoryLimiter()),
                 Replay(StoreClaims(self.store, self.vault)),
@@ -101,18 +114,21 @@ class Gateway:
                 Dispatch(self.spool, MemoryThoughts()),
             )
         )
-        self.broadcaster = Broadcaster()
         self.control: FastAPI = create_control(
             store=self.store,
             vault=self.vault,
             admin_key=settings.admin_key,
             broadcaster=self.broadcaster,
             known_providers=tuple(shared.providers),
+            node=self.spool.chain.node,
+            exposition=Exposition(self.metrics.text, settings.metrics_open),
             breakers=breakers,
         )
         self._is_control = owned(self.control)
         self._running = [
-            asyncio.create_task(self.spool.run(self._insert, time)),
+            asyncio.create_task(self.spool.run(self._insert, self._known, time)),
+            asyncio.create_task(self.bodies.run()),
+            asyncio.create_task(self.retention.run()),
             asyncio.create_task(asyncio.to_thread(prices.warm)),
         ]
         self._discovery.start()
@@ -129,6 +145,8 @@ class Gateway:
         """Ship what is recorded and close everything."""
         await self._discovery.stop()
         self.spool.stop()
+        self.bodies.stop()
+        self.retention.stop()
         await asyncio.gather(*self._running)
         self.spool.release()
         await self.transport.close()
@@ -168,10 +186,25 @@ class Gateway:
 
     async def _insert(self, rows: Sequence[Row]) -> None:
         try:
-            await self.store.write(insert_records, rows)
+            await self.store.write(insert_chained, rows, self._chain_key.sign)
         except SQLAlchemyError as error:  # the spool keeps the rows and asks again
             raise Failure("internal_error", f"the store refused records: {type(error).__name__}") from error
         self.broadcaster.publish(rows)
+
+    async def _known(self, ids: Sequence[str]) -> frozenset[str]:
+        return await self.store.read(known_ids, ids)
+
+    def _show(self) -> None:
+        """Have the metrics show what the objects of this process know of themselves."""
+        show = self.metrics.show
+        spool, bodies = self.spool, self.bodies
+        show("ailink_spool_backlog_bytes", "Records that are not in the database yet.", "gauge",
+             lambda: {(): spool.backlog_bytes})  # fmt: skip
+        show("ailink_spool_open_calls", "Calls that are under way upstream.", "gauge", lambda: {(): spool.open_calls})
+        show("ailink_audit_rows_total", "Rows that this process added to the audit chain.", "counter",
+             lambda: {(): spool.chain.sequence})  # fmt: skip
+        show("ailink_bodies_dropped_total", "Bodies that were not kept, as the database did not keep up.", "counter",
+             lambda: {(): bodies.dropped})  # fmt: skip
 
 
 def prepare(settings: Settings) -> tuple[Store, Vault, Spool]:
@@ -186,11 +219,23 @@ def prepare(settings: Settings) -> tuple[Store, Vault, Spool]:
         store.upgrade()
         vault = Vault(bytes.fromhex(settings.master_key))
         unlock(store, vault)
+        spool.chain = begin_chain(settings.data_dir, store, vault)
     except Failure:
         store.close()
         spool.release()
         raise
     return store, vault, spool
+
+
+def begin_chain(data_dir: Path, store: Store, vault: Vault) -> Chain:
+    """Return the audit chain of this boot, whose beginning is in the database and in the data directory. Blocks."""
+    file, key = NodeFile(data_dir), ChainKey(vault.derive(AUDIT_CHAIN))
+    known = store.call(last_boot, file.last.name) if file.last is not None else 0
+    chain = Chain(key, file.following(known))
+    # In this order: a boot that the file has and the database has not is one whose rows were taken away.
+    store.call(keep_checkpoint, key.sign(chain.name, TAIL, 0, chain.code))
+    file.keep(chain.node)
+    return chain
 
 
 def development_token(store: Store, vault: Vault, kept: str | None) -> str:

@@ -1,6 +1,4 @@
-"""The command line: `ailink dev`, `ailink serve`, `ailink db`. Reads flags, prints for people, and starts what `app`
-composes.
-"""
+"""The command line: `ailink dev`, `serve`, `db`, `audit`. Reads flags, prints for people, starts what `app` makes."""
 
 import logging
 import os
@@ -11,8 +9,10 @@ from typing import Any, NoReturn
 
 import click
 
-from ailink_gateway.settings import ADMIN_PREFIX, Settings, SettingsError, load
+from ailink_gateway.settings import ADMIN_PREFIX, Settings, SettingsError, load, master_key
 from ailink_provider.errors import Failure
+
+PROGRESS_ROWS = 100_000
 
 _host = click.option("--host", help="Address to listen on [AILINK_HOST, default 127.0.0.1].")
 _port = click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on [AILINK_PORT, default 8080].")
@@ -106,6 +106,60 @@ def status(data: Path | None) -> None:
         store.close()
 
 
+@main.group()
+def audit() -> None:
+    """Prove or export the audit of a data directory, whether or not a gateway runs on it."""
+
+
+@audit.command()
+@_data
+def verify(data: Path | None) -> None:
+    """Prove that no row was altered, removed or moved since it was written.
+
+    Names the first that was, and exits with 1. Needs AILINK_MASTER_KEY, or a data directory of `ailink dev`.
+    """
+    from ailink_gateway.chain import NodeFile
+    from ailink_gateway.control.verification import Verification
+
+    store, key = _audited(data)
+    try:
+        verification = Verification(key, NodeFile(_data_dir(data)).last)
+        told = PROGRESS_ROWS
+        while store.look(verification.step):
+            if verification.rows >= told:
+                click.echo(f"{verification.rows} rows ...", err=True)
+                told += PROGRESS_ROWS
+    except Failure as failure:
+        _fail(failure.message)
+    finally:
+        store.close()
+    if verification.fault is not None:
+        click.secho(f"NOT VALID after {verification.rows} rows: {verification.fault.message}", fg="red")
+        sys.exit(1)
+    click.echo(f"Valid: {verification.rows} rows in {verification.chains} chains; {verification.pruned} rows were "
+               "removed because of their age.")  # fmt: skip
+
+
+@audit.command()
+@_data
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", help="As what [jsonl].")
+@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), default="-", help="Where to [stdout].")
+def export(data: Path | None, form: str, output: Any) -> None:
+    """Write every row, oldest first. Needs no key."""
+    from ailink_gateway.control.audit import EXPORT_BATCH, FORMATS, head
+    from ailink_gateway.store.records import records_in_order
+
+    store = _current_store(data)
+    try:
+        output.write(head(form))
+        after = None
+        while rows := store.look(records_in_order, after, EXPORT_BATCH, {}):
+            output.write(FORMATS[form](rows))
+            after = (rows[-1]["created_at"], rows[-1]["id"])
+    finally:
+        store.close()
+
+
 class _Kept:
     """What `dev` made and keeps in its data directory, readable by its owner alone."""
 
@@ -145,6 +199,46 @@ def _store(data_dir: Path) -> Any:
     from ailink_gateway.store.store import Store
 
     return Store(data_dir / DATABASE)
+
+
+def _current_store(data: Path | None) -> Any:
+    """Return the store of a data directory that has one, up to date."""
+    store = _store(_data_dir(data))
+    try:
+        found = store.status()
+    except Failure as failure:
+        _fail(failure.message)
+    if found.state != "current":
+        _fail(f"{store.path}: {found}. Start the gateway once, or run `ailink db upgrade`.")
+    return store
+
+
+def _audited(data: Path | None) -> Any:
+    """Return the store of a data directory, and the key that its audit is proved with."""
+    from ailink_gateway.chain import ChainKey
+    from ailink_gateway.control import find_root
+    from ailink_gateway.vault import AUDIT_CHAIN, Vault
+
+    store = _current_store(data)
+    try:
+        vault = Vault(bytes.fromhex(_master_key(_data_dir(data))))
+        store.look(find_root, vault)
+        return store, ChainKey(vault.derive(AUDIT_CHAIN))
+    except Failure as failure:
+        store.close()
+        _fail(failure.message)
+
+
+def _master_key(data_dir: Path) -> str:
+    try:
+        key = master_key(os.environ)
+    except SettingsError as error:
+        _fail(str(error))
+    if key is None and (data_dir / "dev.json").exists():
+        key = _Kept(data_dir).secrets["master_key"]
+    if key is None:
+        _fail("AILINK_MASTER_KEY is not set: the audit is proved with a key that it opens.")
+    return key
 
 
 def _run(settings: Settings, kept: _Kept | None) -> None:

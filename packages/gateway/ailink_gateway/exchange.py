@@ -67,6 +67,8 @@ class Exchange:
         "model",
         "opened",
         "path",
+        "policy_name",
+        "policy_result",
         "query",
         "raw_headers",
         "raw_path",
@@ -77,9 +79,11 @@ class Exchange:
         "route",
         "send",
         "service",
+        "shadow_violations",
         "started_at",
         "status",
         "streaming",
+        "tags",
         "target",
         "targets",
         "upstream_status",
@@ -129,6 +133,10 @@ class Exchange:
         self.cancelled_by_client = False
         self.warnings: list[str] = []
         self.response_headers: Headers = []
+        self.policy_result: str | None = None
+        self.policy_name: str | None = None
+        self.shadow_violations: list[Any] = []
+        self.tags: dict[str, str] = {}
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ailink_gateway.exchange import Exchange, Headers
 from ailink_gateway.grant import Key, Upstream
 from ailink_gateway.mask import masked
+from ailink_gateway.trace import read_traceparent, write_traceparent
 from ailink_provider.builtin import credential_header
 from ailink_provider.errors import Failure
 from ailink_provider.transport import Request, Response
@@ -206,7 +207,5 @@ async def sign(request: Request, upstream: Upstream) -> Sequence[bytes]:
 
 def _span(exchange: Exchange) -> bytes | None:
     """Return a W3C ``traceparent`` with a span of ours in the caller's trace; None if the caller sent no valid one."""
-    value = exchange.headers.get(b"traceparent")
-    if value is None or re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", value) is None:
-        return None
-    return value[:36] + exchange.id[-16:].encode() + value[52:]
+    trace = read_traceparent(exchange.headers.get(b"traceparent"))
+    return None if trace is None else write_traceparent(trace, exchange.id)

@@ -117,8 +117,9 @@ class Grant(Struct, frozen=True):
 
     ``own`` is the token's own upstream and ``further`` are those beside it, by priority; ``passthrough`` says that only
     the caller's key may go there. ``project`` are the project's credentials by provider, ``services`` its services by
-    name. ``strict`` refuses what a target's dialect cannot express instead of warning. Of limits None is the gateway's
-    default and 0 none; ``own_rate_limit`` says that a policy stands in for the default.
+    name. ``strict`` refuses what a target's dialect cannot express instead of warning. ``log_level`` is metadata,
+    redacted or full: what is kept of its calls. Of limits None is the gateway's default and 0 none; ``own_rate_limit``
+    says that a policy stands in for the default.
     """
 
     token_id: str | None
@@ -134,6 +135,7 @@ class Grant(Struct, frozen=True):
     raw_paths: bool = False
     allow_upstream_key: bool = False
     strict: bool = False
+    log_level: str = "metadata"
     expires_at: float | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int = 0

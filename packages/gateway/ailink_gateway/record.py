@@ -1,6 +1,7 @@
 """The audit row of one call, and the mark that precedes it. Data only: who writes it where is the spool's affair."""
 
 import re
+from typing import Any
 
 from msgspec import Struct
 from msgspec.json import encode
@@ -8,6 +9,7 @@ from msgspec.json import encode
 # Bytes of JSON, so that a record fits into a line of the spool whatever a client or an upstream sends.
 PATH_LIMIT = 1024
 NAME_LIMIT = 256
+LIST_LIMIT = 512
 COUNT_LIMIT = 2**31 - 1  # tokens
 
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")
@@ -27,9 +29,14 @@ class Opened(Struct, tag="opened"):
     provider: str | None
 
 
-class Record(Struct, tag="record"):
+class Record(Struct, tag="record", omit_defaults=True):
     """One call, answered or not. Times are Unix seconds, latencies milliseconds, cost nano-dollars, None what is
     unknown.
+
+    ``policy_result`` is what policies decided, ``shadow_violations`` what those in shadow mode would have; ``span_id``
+    is the gateway's own span in the caller's trace. ``chain``, ``chain_sequence`` and ``chain_code`` (hex) are the
+    journal's to set. What is None is not written, so that a field that comes later changes no code of an earlier row:
+    give a new field the default None.
 
     ``outcome`` is answered (a whole reply), failed, cancelled (the client left) or unknown (the gateway died
     meanwhile). ``status`` is what the client got, ``upstream_status`` what the upstream said.
@@ -70,7 +77,16 @@ class Record(Struct, tag="record"):
     outcome: str
     attempts: int
     policy_result: str | None = None
-    shadow_violations: list[str] | None = None
+    policy_name: str | None = None
+    shadow_violations: list[Any] | None = None
+    tags: dict[str, str] | None = None
+    service: str | None = None
+    approval_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    chain: str | None = None
+    chain_sequence: int | None = None
+    chain_code: str | None = None
 
 
 def capped(text: str, limit: int) -> str:
@@ -81,6 +97,18 @@ def capped(text: str, limit: int) -> str:
     while len(encode(shown)) - len('""') > limit:
         shown = shown[: len(shown) * 7 // 8]
     return shown
+
+
+def capped_list(entries: list[Any]) -> list[Any] | None:
+    """Return the first entries that take at most ``LIST_LIMIT`` bytes of JSON together; None for no entry."""
+    kept: list[Any] = []
+    size = 0
+    for entry in entries:
+        size += len(encode(entry)) + 1
+        if size > LIST_LIMIT:
+            break
+        kept.append(entry)
+    return kept or None
 
 
 def unknown(opened: Opened, now: float) -> Record:

@@ -58,7 +58,11 @@ class ProviderSetting(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """Everything that ``app`` is composed from."""
+    """Everything that ``app`` is composed from.
+
+    ``audit_days`` is how long audit rows are kept (None: for good), ``body_days`` how long bodies are. ``metrics_open``
+    shows ``/metrics`` to other machines, too.
+    """
 
     mode: Literal["dev", "serve"]
     host: str
@@ -71,6 +75,9 @@ class Settings(Struct, frozen=True):
     trusted_proxies: tuple[str, ...]
     providers: dict[str, ProviderSetting]
     configured: tuple[ProviderConfig, ...] = ()
+    audit_days: int | None = None
+    body_days: int = 30
+    metrics_open: bool = False
 
     def __repr__(self) -> str:
         return f"Settings(mode={self.mode!r}, host={self.host!r}, port={self.port}, data_dir={str(self.data_dir)!r})"
@@ -112,9 +119,21 @@ def load(
             )
             for provider in providers().values()
         },
+        audit_days=read.number("AILINK_AUDIT_DAYS", 0) or None,
+        body_days=read.number("AILINK_BODY_DAYS", 30),
+        metrics_open=read.flag("AILINK_METRICS_OPEN"),
     )
     _check(settings)
     return settings
+
+
+def master_key(environment: Mapping[str, str]) -> str | None:
+    """Return the master key that the environment gives, None if it gives none. Raises ``SettingsError`` for a bad one.
+    """
+    key = _Environment(environment).secret("AILINK_MASTER_KEY")
+    if key is not None:
+        check_master_key(key)
+    return key
 
 
 def is_loopback(host: str) -> bool:
@@ -141,6 +160,12 @@ class _Environment:
         if not text.isdecimal():
             raise SettingsError(f"{name} must be a whole number.")
         return int(text)
+
+    def flag(self, name: str) -> bool:
+        text = (self.text(name) or "false").lower()
+        if text not in ("true", "false"):
+            raise SettingsError(f"{name} must be true or false.")
+        return text == "true"
 
     def list(self, name: str) -> tuple[str, ...]:
         return tuple(filter(None, (entry.strip() for entry in (self.text(name) or "").split(","))))

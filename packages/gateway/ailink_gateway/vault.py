@@ -45,6 +45,11 @@ def credential_place(project_id: str, credential_id: str) -> Place:
     return Place(project_id, credential_id, "credential")
 
 
+def body_place(project_id: str, record_id: str) -> Place:
+    """Return where the bodies of a call are sealed for."""
+    return Place(project_id, record_id, "record body")
+
+
 class WrongMasterKey(Failure):
     """The secret was sealed under a master key that this vault does not hold."""
 

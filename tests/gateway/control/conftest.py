@@ -8,7 +8,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
+from ailink_gateway.chain import Node
 from ailink_gateway.control import Broadcaster, create_control, unlock
+from ailink_gateway.control.context import Exposition
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import projects
 from ailink_gateway.vault import Vault
@@ -16,6 +18,7 @@ from ailink_provider.errors import Failure
 
 ADMIN_KEY = "ailink_admin_0123456789abcdefABCDEF"
 MASTER_KEY = bytes(range(32))
+NODE = Node("node", 1)
 JULY = 1_783_000_000.25
 
 
@@ -87,7 +90,7 @@ def control(store: Store, vault: Vault, broadcaster: Broadcaster, clock: Clock, 
 
     return create_control(
         store, vault, ADMIN_KEY, known_providers=["openai", "anthropic"], broadcaster=broadcaster,
-        checks={"spool": spool}, now=clock,
+        checks={"spool": spool}, node=NODE, exposition=Exposition(lambda: "# metrics\n"), now=clock,
     )
 
 

@@ -1,4 +1,6 @@
 import asyncio
+import csv
+import io
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,8 +12,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from ailink_gateway.control import Broadcaster, audit
+from ailink_gateway.store.bodies import insert_bodies
 from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.store import Store
+from ailink_gateway.vault import Vault, body_place
 
 AUDIT = "/api/v1/audit"
 JULY = 1_783_000_000.25
@@ -38,11 +42,14 @@ async def test_a_record_shows_every_field_of_the_contract(admin: httpx2.AsyncCli
         parent_span_id="p", model="m", requested_model="m", provider="v", upstream="https://u", prompt_tokens=11,
         completion_tokens=7, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=0, usage_estimated=False,
         cost_nano=97_500, cache_hit=False, is_streaming=True, finish_reason="stop", error_code=None,
+        policy_result="deny", policy_name="no-deletes", shadow_violations=["later"], tags={"team": "red"},
+        service="stripe", approval_id="apr_1", trace_id="4bf92f3577b34da6a3ce929d0e0e4736", span_id="00f067aa0ba902b7",
+        chain="node-1", chain_sequence=1, chain_code="ab" * 32,
     )
     await store.write(insert_records, [full])
     record = (await admin.get(f"{AUDIT}/req_0001")).json()
     shown = {**full, "request_id": "req_0001", "created_at": "2026-07-02T13:46:41.250000Z", "cost_usd": 0.0000975,
-             "finished_at": "2026-07-02T13:46:42.250000Z", "policy_result": None, "shadow_violations": []}
+             "finished_at": "2026-07-02T13:46:42.250000Z"}
     del shown["cost_nano"]
     assert record == shown
     assert (await admin.get(AUDIT)).json() == {"data": [record], "has_more": False}
@@ -54,6 +61,7 @@ async def test_what_is_not_known_is_null(admin: httpx2.AsyncClient, store: Store
     unknown = ("upstream_status", "cost_usd", "prompt_tokens", "model", "token_id", "finish_reason", "error_code")
     assert [record[name] for name in unknown] == [None] * len(unknown)
     assert (record["cache_hit"], record["is_streaming"], record["shadow_violations"]) == (False, False, [])
+    assert record["tags"] == {}
 
 
 @pytest.mark.parametrize("nano", [0, 1, 97_500, 123_456_789_123_456_789, 999_999_999])
@@ -108,6 +116,68 @@ async def test_pages(admin: httpx2.AsyncClient, store: Store) -> None:
     rest = await listed(admin, limit=3, session_id="s", starting_after="req_0003")
     assert rest == ["req_0002", "req_0001", "req_0000"]
     assert (await admin.get(f"{AUDIT}/req_9999")).status_code == 404
+
+
+# --- export ----------------------------------------------------------------------------------------
+
+
+async def test_export_is_every_row_oldest_first(
+    admin: httpx2.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audit, "EXPORT_BATCH", 3)
+    await store.write(insert_records, [row(number, created_at=JULY + number // 2) for number in reversed(range(10))])
+    answer = await admin.get(f"{AUDIT}/export")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["content-disposition"] == 'attachment; filename="audit.jsonl"'
+    records = [json.loads(line) for line in answer.text.splitlines()]
+    assert [record["id"] for record in records] == [f"req_{number:04}" for number in range(10)]
+    assert records[3] == (await admin.get(f"{AUDIT}/req_0003")).json()
+
+
+async def test_export_takes_the_filters(admin: httpx2.AsyncClient, store: Store) -> None:
+    await store.write(insert_records, [row(number, model="m" if number % 2 else "n") for number in range(6)])
+    for form in ("jsonl", "csv"):
+        query = {"format": form, "model": "m", "to": "2026-07-02T13:46:44.25Z"}
+        text = (await admin.get(f"{AUDIT}/export", params=query)).text
+        assert [number for number in range(6) if f"req_000{number}" in text] == [1, 3]
+    assert (await admin.get(f"{AUDIT}/export", params={"format": "xml"})).status_code == 422
+    assert (await admin.get(f"{AUDIT}/export", params={"model": "none"})).text == ""
+
+
+async def test_csv_is_read_back_and_computes_nothing(admin: httpx2.AsyncClient, store: Store) -> None:
+    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+    rows = [row(number, agent_name=text, session_id=f'a,"b\n{text}', cost_nano=97_500, tags={"a": "=b"})
+            for number, text in enumerate(nasty)]  # fmt: skip
+    await store.write(insert_records, rows)
+    answer = await admin.get(f"{AUDIT}/export", params={"format": "csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    read = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert list(read[0]) == list((await admin.get(f"{AUDIT}/req_0001")).json())
+    assert [line["agent_name"] for line in read] == [f"'{text}" for text in nasty]
+    assert [line["session_id"] for line in read] == [f'a,"b\n{text}' for text in nasty]
+    assert (read[0]["cost_usd"], read[0]["tags"], read[0]["model"]) == ("9.75e-05", '{"a": "=b"}', "")
+
+
+# --- bodies ----------------------------------------------------------------------------------------
+
+
+async def test_a_body_is_shown_until_it_expires(
+    admin: httpx2.AsyncClient, store: Store, vault: Vault, clock: Any,
+) -> None:
+    side = {"content_type": None, "size_bytes": 2, "truncated": False, "encoding": "utf-8", "body": "hi"}
+    kept = {"level": "full", "request": side, "response": side}
+    sealed = vault.seal(json.dumps(kept).encode(), body_place("default", "req_0001"))
+    await store.write(insert_bodies, [
+        {"record_id": "req_0001", "project_id": "default", "sealed": sealed, "created_at": JULY,
+         "expires_at": clock.now + 60.0},
+    ])  # fmt: skip
+    shown = (await admin.get(f"{AUDIT}/req_0001/body")).json()
+    assert shown.pop("expires_at").startswith("2026-07-02T13:47:")
+    assert shown == {"id": "req_0001", **kept}
+    clock.now += 61
+    assert (await admin.get(f"{AUDIT}/req_0001/body")).status_code == 404
+    answer = await admin.get(f"{AUDIT}/req_0002/body")
+    assert answer.status_code == 404 and "metadata alone" in answer.text
 
 
 # --- the stream ------------------------------------------------------------------------------------

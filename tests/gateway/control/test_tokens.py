@@ -34,6 +34,7 @@ async def test_what_a_token_shows_if_nothing_was_said(create: Create) -> None:
         "id": token["id"], "name": "t", "project_id": "default", "credential_id": None, "upstream_url": None,
         "default_model": None, "allowed_models": [], "scopes": [], "policy_ids": [], "raw_paths": False,
         "allow_upstream_key": False, "strict_parameters": False, "circuit_breaker": BREAKER, "is_active": True,
+        "log_level": "metadata",
         "expires_at": None, "rotated_at": None, "revoked_at": None, "upstreams": [], "requests_per_minute": None,
         "tokens_per_minute": None, "concurrent_requests": None,
     }
@@ -45,7 +46,8 @@ async def test_what_is_said_is_kept(admin: httpx2.AsyncClient, create: Create) -
     said = {
         "name": "prod", "project_id": project, "credential_id": credential["id"], "upstream_url": "http://[::1]:8080/v1",
         "default_model": "m", "allowed_models": ["m*", "n"], "scopes": ["chat", "a:b"], "raw_paths": True,
-        "allow_upstream_key": True, "strict_parameters": True, "expires_at": "2030-01-01T12:00:00+02:00",
+        "allow_upstream_key": True, "strict_parameters": True, "log_level": "redacted",
+        "expires_at": "2030-01-01T12:00:00+02:00",
         "circuit_breaker": {"enabled": False, "failure_threshold": 5},
         "upstreams": [{"url": "https://a.example", "credential_id": credential["id"], "weight": 3, "priority": 0}],
         "requests_per_minute": 0, "tokens_per_minute": 90_000, "concurrent_requests": 4,

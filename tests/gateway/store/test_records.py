@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -5,15 +6,28 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
 
+from ailink_gateway.chain import Checkpoint
 from ailink_gateway.record import Record
+from ailink_gateway.store.bodies import expire_bodies
+from ailink_gateway.store.chains import (
+    count_unchained,
+    find_checkpoints,
+    keep_checkpoint,
+    last_boot,
+    list_chains,
+    rows_of_chain,
+)
 from ailink_gateway.store.records import (
     FILTERS,
     find_record,
     insert_records,
+    known_ids,
     last_sequence,
     list_records,
     records_after,
+    records_in_order,
 )
+from ailink_gateway.store.sessions import find_session, list_sessions, list_steps, prune_sessions
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import records
 from ailink_provider.errors import Failure
@@ -100,6 +114,67 @@ async def test_no_list_sorts_or_scans_the_table(store: Store, record: Make, name
 
     [step] = await store.read(plan)
     assert f"USING INDEX ix_records_{f'{name}_' if name else ''}created_at_id" in step
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ((records_in_order, (5.0, "x"), 10, {}), "ix_records_created_at_id"),
+        *(
+            ((records_in_order, (5.0, "x"), 10, {name: 1}), f"ix_records_{name}_created_at_id") for name in FILTERS
+        ),
+        ((list_steps, 10, None, "s", None), "ix_records_session_id_created_at_id"),
+        ((list_sessions, 10, None, None), "ix_sessions_created_at_id_project_id"),
+        ((list_sessions, 10, None, "p"), "ix_sessions_project_id_created_at_id"),
+        ((find_session, "s", None), "sqlite_autoindex_sessions_1"),
+        ((rows_of_chain, "node-1", 5, 10), "ix_records_chain_chain_sequence"),
+        ((count_unchained,), "ix_records_chain_chain_sequence"),
+        ((expire_bodies, 5.0, 10), "ix_record_bodies_expires_at"),
+        ((prune_sessions, 5.0, 10), "ix_sessions_last_at"),
+    ],
+    ids=lambda part: getattr(part[0], "__name__", None) if isinstance(part, tuple) else part,
+)
+async def test_everything_that_is_asked_often_has_its_index(store: Store, query: Any, index: str) -> None:
+    def plan(connection: Connection) -> list[str]:
+        statements: list[tuple[str, Any]] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            statements.append((statement, parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        with contextlib.suppress(Failure):
+            query[0](connection, *query[1:])
+        event.remove(connection, "before_cursor_execute", note)
+        statement, parameters = statements[0]
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+    steps = await store.write(plan)
+    assert any(index in step for step in steps), steps
+    # Along an index up to its limit is no scan of the table.
+    assert not [step for step in steps if "TEMP B-TREE" in step or ("SCAN" in step and index not in step)], steps
+
+
+async def test_the_chains_are_told_without_reading_the_rows(store: Store, record: Make) -> None:
+    rows = [record(number, chain=f"node-{number % 3}", chain_sequence=number, chain_code="00") for number in range(9)]
+    await store.write(insert_records, rows)
+    assert sorted(await store.read(list_chains)) == ["node-0", "node-1", "node-2"]
+    for boot in (1, 10, 9):
+        await store.write(keep_checkpoint, Checkpoint(f"node-{boot}", "tail", 5, b"c", b"s"))
+    await store.write(keep_checkpoint, Checkpoint("node_-99", "tail", 5, b"c", b"s"))
+    assert await store.read(last_boot, "node") == 10
+    assert await store.read(last_boot, "nod_") == 0
+
+
+async def test_a_checkpoint_only_moves_on(store: Store) -> None:
+    for sequence in (5, 9, 7):
+        await store.write(keep_checkpoint, Checkpoint("node-1", "tail", sequence, b"%d" % sequence, b"s"))
+    assert (await store.read(find_checkpoints, "node-1"))["tail"].code == b"9"
+
+
+async def test_those_that_are_known_are_told_from_any_number(store: Store, record: Make) -> None:
+    await store.write(insert_records, [record(number) for number in range(0, 3000, 2)])
+    asked = [f"req_{number:06}" for number in range(3000)]
+    assert await store.read(known_ids, asked) == frozenset(asked[::2])
 
 
 async def test_rows_are_followed_in_the_order_of_arrival(store: Store, record: Make) -> None:

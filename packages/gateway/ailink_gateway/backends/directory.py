@@ -158,6 +158,7 @@ class StoreDirectory:
             raw_paths=row.raw_paths,
             allow_upstream_key=row.allow_upstream_key,
             strict=row.strict_parameters,
+            log_level=row.log_level,
             expires_at=row.expires_at,
             requests_per_minute=row.requests_per_minute,
             tokens_per_minute=row.tokens_per_minute or 0,

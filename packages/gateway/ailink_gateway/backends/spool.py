@@ -7,6 +7,8 @@ store, in batches. It never drops a line: a store that fails delays rows, and a 
 cost anything.
 
 Segments are allocated in full when they are made, so a call that was admitted can always write its record.
+
+Here every record becomes the next row of the audit chain: what is written is chained already, in the order of writing.
 """
 
 import asyncio
@@ -17,16 +19,17 @@ import mmap
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from ailink_gateway.chain import Chain
 from ailink_gateway.record import Opened, Record, unknown
 from ailink_provider.errors import Failure
 
 logger = logging.getLogger("ailink.spool")
 
-LINE_LIMIT = 4096  # bytes; records cap their own fields well below it
+LINE_LIMIT = 6144  # bytes; records cap their own fields well below it
 SEGMENT_BYTES = 4 * 1024 * 1024
 LIMIT_BYTES = 2 * 1024 * 1024 * 1024
 PAGE = 4096
@@ -36,13 +39,16 @@ SYNC_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 
 Row = dict[str, Any]
+Q = TypeVar("Q")
+A = TypeVar("A")
 Insert = Callable[[Sequence[Row]], Awaitable[None]]
+Known = Callable[[Sequence[str]], Awaitable[frozenset[str]]]
+"""Which of these ids the store has a record of."""
 
 _OPENED = b'{"type":"opened"'
 _decoder = msgspec.json.Decoder(Opened | Record)
 _rows = msgspec.json.Decoder(list[Row])
 _encoder = msgspec.json.Encoder()
-
 
 
 class SpoolBusy(Exception):
@@ -113,7 +119,11 @@ class Spool:
     Args:
         folder: where the segments lie; made if missing, and locked.
         segment_bytes, limit_bytes: the size of one segment, and of all unshipped ones together.
+
+    ``chain`` is the audit chain that records become rows of; it is set before the first one.
     """
+
+    chain: Chain
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, limit_bytes: int = LIMIT_BYTES) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -155,16 +165,17 @@ class Spool:
         """Append the record of a call, opened before or refused without one. Raises ``OSError`` if it cannot be
         written.
         """
-        line = _encoder.encode(record) + b"\n"
+        line, code = self.chain.link(record)
         home = self._home.pop(record.id, None)
         segment = self._segments[-1]
         if home is None:
-            if segment.written + self._reserved + len(line) > segment.size:
+            if segment.written + self._reserved + len(line) >= segment.size:
                 segment = self._roll()
         else:
             home.calls.discard(record.id)
             self._reserved -= LINE_LIMIT
-        segment.append(line)
+        segment.append(line + b"\n")
+        self.chain.advance(code)
         self._dirty = True
         if not self._wake.is_set():
             self._wake.set()
@@ -198,19 +209,24 @@ class Spool:
         """Bytes that are not in the store yet."""
         return sum(segment.written - segment.shipped for segment in self._segments)
 
-    async def run(self, insert: Insert, now: Callable[[], float]) -> None:
-        """Ship until ``stop``: first what an earlier process left, then what this one writes.
+    @property
+    def open_calls(self) -> int:
+        """How many calls have begun and have no record yet."""
+        return len(self._home)
+
+    async def run(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
+        """Ship until ``stop``: first what an earlier process left, unless it is recovered, then what this one writes.
 
         ``insert`` must be idempotent; when it raises ``Failure`` it is asked again, except after ``stop``: what could
         not be shipped then stays in the journal for the next start.
         """
         try:
-            await self._run(insert, now)
+            await self._run(insert, known, now)
         except Failure as failure:
             logger.error("records were left in the spool for the next start: %s", failure.message)
 
-    async def _run(self, insert: Insert, now: Callable[[], float]) -> None:
-        await self._recover(insert, now)
+    async def _run(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
+        await self.recover(insert, known, now)
         while not (self._stop.is_set() and self.backlog_bytes == 0):
             if not self._stop.is_set():
                 await self._wake.wait()
@@ -253,18 +269,26 @@ class Spool:
 
     async def _insert(self, insert: Insert, records: list[Row]) -> None:
         for start in range(0, len(records), BATCH):
-            while True:
-                try:
-                    await insert(records[start : start + BATCH])
-                    break
-                except Failure as failure:
-                    if self._stop.is_set():
-                        raise
-                    logger.warning("records wait in the spool: %s", failure.message)
-                    await asyncio.sleep(RETRY_SECONDS)
+            await self._ask(insert, records[start : start + BATCH])
 
-    async def _recover(self, insert: Insert, now: Callable[[], float]) -> None:
-        """Insert what earlier processes wrote, and account for calls whose end they did not see."""
+    async def _ask(self, store: Callable[[Sequence[Q]], Awaitable[A]], question: Sequence[Q]) -> A:
+        """Return the store's answer, however often it has to be asked; after ``stop`` only once."""
+        while True:
+            try:
+                return await store(question)
+            except Failure as failure:
+                if self._stop.is_set():
+                    raise
+                logger.warning("records wait in the spool: %s", failure.message)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def recover(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
+        """Insert what earlier processes wrote, and account for calls whose end they did not see.
+
+        The rows of those are written here before they are inserted, so that this boot's chain has no gap should it die
+        in between. A record may have been shipped from a segment that is gone while its opening was kept, hence
+        ``known``: a row that the store refuses would be a gap, too.
+        """
         opened: dict[str, Opened] = {}
         for path in self._left:
             data = await asyncio.to_thread(path.read_bytes)
@@ -281,7 +305,11 @@ class Spool:
                     opened.pop(entry.id, None)
                     records.append(msgspec.to_builtins(entry))
             await self._insert(insert, records)
-        await self._insert(insert, [msgspec.to_builtins(unknown(entry, now())) for entry in opened.values()])
+        ended = await self._ask(known, list(opened)) if opened else frozenset()
+        for entry in opened.values():
+            if entry.id not in ended:
+                self.close(unknown(entry, now()))
+        await self._ship(insert)
         for path in self._left:
             path.unlink()
         self._left = []

@@ -1,9 +1,12 @@
 """The audit: what was called, by whom, with what result and at what cost. Read only; rows come from the spool."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
@@ -16,14 +19,22 @@ from ailink_gateway.control.errors import refusals
 from ailink_gateway.control.fields import Input, Listing, Moment, Page, Usd, either_form, seconds
 from ailink_gateway.control.resource import resource
 from ailink_gateway.store import records as table
+from ailink_gateway.store.bodies import find_body
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.store import StoreUnavailable
+from ailink_gateway.vault import body_place
+from ailink_provider.errors import Failure
 
 STREAM_BATCH = 100
+EXPORT_BATCH = 500
 KEEP_ALIVE_SECONDS = 15.0
 _EVENT_EXAMPLE = 'id: 7\nevent: record\ndata: {"id": "req_9f1c2ab47c6e05d1b33a80e4", "status": 200}\n\n'
 
 router = resource("audit")
+
+
+def _hex(code: object) -> object:
+    return code.hex() if isinstance(code, bytes) else code
 
 
 def _utc(moment: datetime) -> datetime:
@@ -91,11 +102,66 @@ class AuditRecord(BaseModel):
     reasoning_tokens: int | None
     usage_estimated: Flag = Field(description="Whether the tokens were counted by the gateway, not by the upstream.")
     cost_usd: Usd | None = Field(validation_alias="cost_nano", description="null when no price is known.")
-    policy_result: str | None
+    policy_result: str | None = Field(description="What policies decided: allow, deny, approval ...")
+    policy_name: str | None = Field(description="The policy that decided.")
     shadow_violations: Annotated[list[Any], BeforeValidator(lambda value: value or [])]
+    tags: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})]
+    service: str | None = Field(description="The registered service that was called.")
+    approval_id: str | None
+    trace_id: str | None = Field(description="The caller's trace, from traceparent.")
+    span_id: str | None = Field(description="The gateway's own span in it, the parent of the upstream's.")
     cache_hit: Flag
     is_streaming: Flag
     finish_reason: str | None
+    chain: str | None = Field(description="The audit chain that this row stands in: the node and its boot.")
+    chain_sequence: int | None = Field(description="Its place there, from 1.")
+    chain_code: Annotated[str, BeforeValidator(_hex)] | None = Field(description="The code over it and all before it.")
+
+
+class Fault(BaseModel):
+    """The first thing that is wrong with the audit."""
+
+    kind: Literal["altered", "missing", "moved", "unchained", "checkpoint"]
+    message: str
+    chain: str | None
+    sequence: int | None = Field(description="The place in the chain.")
+    record_id: str | None
+
+
+class Verified(BaseModel):
+    """Whether the audit is as it was written."""
+
+    valid: bool
+    rows: int = Field(description="How many rows were proved, up to the first fault.")
+    pruned: int = Field(description="How many were removed because of their age.")
+    chains: int
+    fault: Fault | None
+
+
+class Side(BaseModel):
+    """One body."""
+
+    content_type: str | None
+    size_bytes: int
+    truncated: bool = Field(description="Whether only its beginning was kept.")
+    encoding: Literal["utf-8", "base64"]
+    body: str | None
+
+
+class Bodies(BaseModel):
+    """What a call carried."""
+
+    id: str
+    level: str
+    expires_at: Moment
+    request: Side
+    response: Side
+
+
+class ExportFilters(Filters):
+    """Which records to export, and as what."""
+
+    format: Literal["jsonl", "csv"] = "jsonl"
 
 
 @router.get("")
@@ -139,6 +205,52 @@ async def stream_records(
     return RecordStream(_events(given, filters.wanted(), position), given.broadcaster)
 
 
+@router.get(
+    "/export", response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}, "text/csv": {}}}},
+)
+async def export_records(filters: Annotated[ExportFilters, Query()], given: Given) -> StreamingResponse:
+    """Export calls, oldest first, as JSON lines or CSV.
+
+    In CSV, text that a spreadsheet would take for a formula has a `'` before it.
+    """
+    wanted = filters.wanted()
+
+    async def lines() -> AsyncIterator[str]:
+        yield head(filters.format)
+        after = None
+        while rows := await given.store.read(table.records_in_order, after, EXPORT_BATCH, wanted):
+            yield FORMATS[filters.format](rows)
+            after = (rows[-1]["created_at"], rows[-1]["id"])
+
+    return StreamingResponse(
+        lines(), media_type="application/x-ndjson" if filters.format == "jsonl" else "text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="audit.{filters.format}"'},
+    )
+
+
+@router.get("/verify", responses=refusals(429))
+async def verify_audit(given: Given) -> Verified:
+    """Prove that no row was altered, removed or moved since it was written, and name the first that was.
+
+    Reads every row: a million take about half a minute. One verification runs at a time.
+    """
+    found = await given.auditor.verify(given.store)
+    fault = None if found.fault is None else Fault.model_validate(found.fault._asdict())
+    return Verified(valid=fault is None, rows=found.rows, pruned=found.pruned, chains=found.chains, fault=fault)
+
+
+@router.get("/{id}/body", responses=refusals(404))
+async def get_record_body(id: str, given: Given) -> Bodies:
+    """Get what a call carried, if its token keeps bodies (`log_level`) and they have not expired."""
+    row = await given.store.read(find_body, id, given.now())
+    if row is None:
+        message = f"No body is kept of {id!r}: its token keeps metadata alone, or what was kept has expired."
+        raise Failure("not_found", message, param="id")
+    kept = json.loads(given.vault.open(row["sealed"], body_place(row["project_id"], id)))
+    return Bodies(id=id, expires_at=row["expires_at"], **kept)
+
+
 @router.get("/{id}", responses=refusals(404))
 async def get_record(id: str, given: Given) -> AuditRecord:
     """Get one call."""
@@ -167,3 +279,34 @@ async def _events(given: Context, filters: dict[str, Any], position: int) -> Asy
 def _event(row: Row) -> bytes:
     data = AuditRecord.model_validate(row).model_dump_json()
     return f"id: {row['sequence']}\nevent: record\ndata: {data}\n\n".encode()
+
+
+# --- export: the same rows as files ----------------------------------------------------------------
+
+
+def head(format: str) -> str:
+    """Return what stands before the rows of an export."""
+    return ",".join(AuditRecord.model_fields) + "\r\n" if format == "csv" else ""
+
+
+def _jsonl(rows: Iterable[Row]) -> str:
+    return "".join(AuditRecord.model_validate(row).model_dump_json() + "\n" for row in rows)
+
+
+def _csv(rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    for row in rows:
+        record = AuditRecord.model_validate(row).model_dump(mode="json")
+        writer.writerow([_cell(value) for value in record.values()])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    # Spreadsheets take such text for a formula and may send what stands beside it elsewhere.
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+FORMATS: Mapping[str, Callable[[Iterable[Row]], str]] = {"jsonl": _jsonl, "csv": _csv}

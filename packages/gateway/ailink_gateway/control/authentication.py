@@ -19,7 +19,7 @@ from ailink_provider.errors import Failure
 
 # What anyone may read.
 PUBLIC = frozenset({
-    "/healthz", "/readyz", "/openapi.json", "/docs", "/redoc",
+    "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/redoc",
     "/static-offline-docs/favicon.png", "/static-offline-docs/redoc.standalone.js",
     "/static-offline-docs/swagger-ui-bundle.js", "/static-offline-docs/swagger-ui.css",
 })

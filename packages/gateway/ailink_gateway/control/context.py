@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Request
 
 from ailink_gateway.control.broadcaster import Broadcaster
+from ailink_gateway.control.verification import Auditor
 from ailink_gateway.ports import Breakers
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
@@ -15,18 +16,27 @@ GENERIC = "generic"
 Check = Callable[[], Awaitable[None]]
 
 
+class Exposition(NamedTuple):
+    """What ``/metrics`` shows: ``text`` in Prometheus' format, to this machine alone unless it is ``open``."""
+
+    text: Callable[[], str]
+    open: bool = False
+
+
 class Context(NamedTuple):
     """The objects behind the handlers.
 
     providers: the names that a credential may have as its provider. checks: what must hold for the gateway to be ready,
-    by name; each raises ``Failure`` when it does not. now: the time, in Unix seconds. breakers: those of the calls,
-    where calls are served.
+    by name; each raises ``Failure`` when it does not. auditor: what proves the audit. now: the time, in Unix seconds.
+    breakers: those of the calls, where calls are served.
     """
 
     store: Store
     vault: Vault
     providers: frozenset[str]
     broadcaster: Broadcaster
+    auditor: Auditor
+    metrics: Exposition | None
     checks: Mapping[str, Check]
     now: Callable[[], float]
     breakers: Breakers | None = None

@@ -6,29 +6,36 @@ from collections.abc import Callable, Iterable, Mapping
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from ailink_gateway.chain import Node
 from ailink_gateway.control import (
     audit,
+    configuration,
     credentials,
     errors,
     health,
+    metrics,
     projects,
     services,
+    sessions,
     tokens,
     upstream_health,
 )
 from ailink_gateway.control.authentication import Authenticator
 from ailink_gateway.control.broadcaster import Broadcaster
-from ailink_gateway.control.context import Check, Context
+from ailink_gateway.control.context import Check, Context, Exposition
 from ailink_gateway.control.edge import Edge
+from ailink_gateway.control.verification import Auditor
 from ailink_gateway.ports import Breakers
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
-_RESOURCES = (projects, credentials, tokens, services, audit, health, upstream_health)
+_RESOURCES = (
+    projects, credentials, tokens, services, audit, sessions, configuration, health, upstream_health, metrics,
+)
 
 _ABOUT = """
-Manage what agents may reach. Every route but the health checks and this page needs the **admin key**, as `X-Admin-Key`
-or as a bearer token; a token of the gateway may read itself.
+Manage what agents may reach. Every route but the health checks, the metrics and this page needs the **admin key**, as
+`X-Admin-Key` or as a bearer token; a token of the gateway may read itself.
 
 Lists are newest first: `?limit=` (1-100, 20 by default) and `?starting_after=` (the last id of the page before) give
 `{"data": [...], "has_more": true}`. Times are ISO 8601 in UTC. Every refusal has the same body, `ErrorBody`, its code
@@ -41,14 +48,17 @@ _TAGS = [
     {"name": "tokens", "description": "What agents hold instead of secrets."},
     {"name": "services", "description": "APIs that a project's tokens call by name, with the credential put in."},
     {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
+    {"name": "sessions", "description": "The calls made under one session id: their sum and their order."},
+    {"name": "config", "description": "Projects, policies, services and tokens as one file, without a secret."},
     {"name": "health", "description": "Whether the gateway lives and is ready, which is public, and its upstreams."},
 ]
 
 
 def create_control(
     store: Store, vault: Vault, admin_key: str | None, *, known_providers: Iterable[str] = (),
-    broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None, version: str = "0.1.0",
-    now: Callable[[], float] = time.time, breakers: Breakers | None = None,
+    broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None, node: Node | None = None,
+    exposition: Exposition | None = None, version: str = "0.1.0", now: Callable[[], float] = time.time,
+    breakers: Breakers | None = None,
 ) -> FastAPI:
     """Return the control plane as an ASGI application.
 
@@ -58,6 +68,8 @@ def create_control(
         known_providers: what a credential may name as its provider, beside "generic".
         broadcaster: what the shipper publishes to, for audit streams.
         checks: what must hold for ``/readyz`` beside the store; one that does not raises ``Failure``.
+        node: the boot that writes the audit.
+        exposition: what ``/metrics`` shows.
         now: the time, in Unix seconds.
         breakers: those of the calls that are served beside it; without, every upstream is taken to be well.
     """
@@ -68,7 +80,10 @@ def create_control(
         routes=[route for resource in _RESOURCES for route in resource.router.routes],
     )
     providers = frozenset(known_providers)
-    app.state.context = Context(store, vault, providers, broadcaster or Broadcaster(), checks or {}, now, breakers)
+    app.state.context = Context(
+        store, vault, providers, broadcaster or Broadcaster(), Auditor(vault, node), exposition, checks or {}, now,
+        breakers,
+    )
     errors.install(app)
     app.add_middleware(Edge, authenticate=Authenticator(store, vault, admin_key, now))
     return app

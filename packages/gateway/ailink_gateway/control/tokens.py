@@ -1,6 +1,6 @@
 """Tokens: what agents hold instead of secrets. The whole token is shown once, when it is made or rotated."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, Field
@@ -35,6 +35,10 @@ from ailink_provider.errors import Failure
 
 router = resource("tokens")
 
+_LOG_LEVEL = (
+    "What is kept of its calls: metadata alone, or for a while also the bodies, sealed: without the secrets that are "
+    "recognised (redacted), or as they are (full)."
+)
 _EXAMPLE = "ailink_v1_proj_default_tok_4fT0aZbY21qKx8Pq3VnR7sLw0dHc5JmEa9UgQb6TtXyZkB1fO2"
 
 TokenId = Annotated[
@@ -42,6 +46,7 @@ TokenId = Annotated[
     Path(description="The token's id, or the whole token.", max_length=256, examples=["tok_4fT0aZbY21qK"]),
     AfterValidator(either_form),
 ]
+LogLevel = Literal["metadata", "redacted", "full"]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_.:*-]*$")]
 
 
@@ -96,6 +101,7 @@ class TokenInput(Input):
     requests_per_minute: Limit | None = Field(None, description="Calls a minute: 600 if null, without limit if 0.")
     tokens_per_minute: Limit | None = Field(None, description="Tokens of models a minute, input and output.")
     concurrent_requests: Limit | None = Field(None, description="Calls at once.")
+    log_level: LogLevel = Field("metadata", description=_LOG_LEVEL)
     expires_at: Future | None = Field(None, description="When it stops working.", examples=["2030-01-01T00:00:00Z"])
 
 
@@ -117,6 +123,7 @@ class TokenChange(Input):
     requests_per_minute: Limit | None = None
     tokens_per_minute: Limit | None = None
     concurrent_requests: Limit | None = None
+    log_level: LogLevel = optional(description=_LOG_LEVEL)
     expires_at: Future | None = None
 
 
@@ -140,6 +147,7 @@ class Token(BaseModel):
     requests_per_minute: int | None
     tokens_per_minute: int | None
     concurrent_requests: int | None
+    log_level: LogLevel
     is_active: bool = Field(description="Whether it is switched on and not revoked.")
     created_at: Moment
     expires_at: Moment | None

@@ -1,6 +1,7 @@
 """Record: times a call, delivers its reply and writes one record of it, exactly once, whatever happened below.
 
-The record is in the journal before the last byte goes out. This is where a cancelled call is accounted for.
+The record is in the journal before the last byte goes out. This is where a cancelled call is accounted for. A request
+of someone who could not be told leaves none, or anyone could fill the audit: it is counted.
 """
 
 import asyncio
@@ -14,8 +15,10 @@ from msgspec.structs import astuple
 from ailink_gateway import record as rows
 from ailink_gateway.delivery import Departures, deliver
 from ailink_gateway.exchange import Exchange, Reply
-from ailink_gateway.ports import Journal
+from ailink_gateway.ports import Bodies, Journal, Meter
 from ailink_gateway.stages import Proceed
+from ailink_gateway.trace import read_traceparent, span_of
+from ailink_gateway.transcript import transcribe
 from ailink_provider.chat import Usage
 from ailink_provider.errors import Failure
 from ailink_provider.prices import price
@@ -23,19 +26,25 @@ from ailink_provider.prices import price
 logger = logging.getLogger("ailink")
 
 LONGEST_WAIT = 86_400  # seconds that an upstream may have a client wait
+UNAVAILABLE = 503
 
 
 class Record:
-    """Needs the journal that records go to."""
+    """Needs the journal that records go to; counts in ``meter`` and keeps bodies in ``bodies``, if they are given."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, meter: Meter | None = None, bodies: Bodies | None = None) -> None:
         self._journal = journal
+        self._meter = meter
+        self._bodies = bodies
         self._departures = Departures()
 
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         departure = self._departures.expect(exchange)
+        transcript = None
         try:
             reply = await self._answer(exchange, proceed)
+            if self._bodies is not None:
+                transcript = transcribe(exchange, reply)
             try:
                 await deliver(exchange, reply, lambda: self._settle(exchange), departure)
             except Failure as failure:
@@ -53,6 +62,8 @@ class Record:
                 exchange.error_code = exchange.error_code or "internal_error"
                 with contextlib.suppress(Failure):  # it is logged, and the mark that the call was opened stays
                     self._settle(exchange)
+            if transcript is not None and self._bodies is not None:
+                self._bodies.keep(transcript)
 
     async def _answer(self, exchange: Exchange, proceed: Proceed) -> Reply:
         try:
@@ -66,19 +77,32 @@ class Record:
             )
 
     def _settle(self, exchange: Exchange) -> None:
-        if not exchange.recorded:
-            exchange.recorded = True
-            for ending in exchange.endings:
-                ending()
-            try:
-                self._journal.close(row(exchange))
-            except OSError as error:
-                logger.error("the record of %s cannot be written: %s", exchange.id, error.strerror)
-                raise Failure(
-                    "spool_full",
-                    "The gateway could not record this call, so its answer is held back; try again soon.",
-                    retry_after=5,
-                ) from None
+        if exchange.recorded:
+            return
+        exchange.recorded = True
+        for ending in exchange.endings:
+            ending()
+        if exchange.error_code is not None and _is_strangers(exchange):
+            if self._meter is not None:
+                self._meter.refuse(exchange.error_code, exchange.id, exchange.client_ip)
+            return
+        record = row(exchange)
+        try:
+            self._journal.close(record)
+        except OSError as error:
+            logger.error("the record of %s cannot be written: %s", exchange.id, error.strerror)
+            raise Failure(
+                "spool_full",
+                "The gateway could not record this call, so its answer is held back; try again soon.",
+                retry_after=5,
+            ) from None
+        if self._meter is not None:
+            self._meter.count(record)
+
+
+def _is_strangers(exchange: Exchange) -> bool:
+    """Whether it is not known who calls: the secret is none, or could not be looked up."""
+    return exchange.grant is None and (exchange.error_code == "invalid_api_key" or exchange.status == UNAVAILABLE)
 
 
 def refuse(exchange: Exchange, failure: Failure) -> Reply:
@@ -105,6 +129,8 @@ def row(exchange: Exchange) -> rows.Record:
         rates = price(target.prices, target.model, exchange.created_at)
         cost = rates.cost(usage) if rates is not None else None
     failed = exchange.error_code is not None
+    trace = read_traceparent(exchange.headers.get(b"traceparent"))
+    parent = _named(exchange, b"x-parent-span-id")
     elapsed = monotonic() - exchange.started_at
     return rows.Record(
         id=exchange.id,
@@ -123,7 +149,7 @@ def row(exchange: Exchange) -> rows.Record:
         first_byte_ms=(exchange.first_byte_at - exchange.started_at) * 1000 if exchange.first_byte_at else None,
         agent_name=_named(exchange, b"x-ailink-agent-name"),
         session_id=_named(exchange, b"x-session-id"),
-        parent_span_id=_named(exchange, b"x-parent-span-id"),
+        parent_span_id=trace.parent_id.decode() if parent is None and trace is not None else parent,
         model=_name((target.model if target else exchange.model) or None),
         requested_model=_name(exchange.model),
         provider=target.upstream.name if target else None,
@@ -141,12 +167,26 @@ def row(exchange: Exchange) -> rows.Record:
         error_code="client_closed" if exchange.cancelled_by_client else exchange.error_code,
         outcome="cancelled" if exchange.cancelled_by_client else "failed" if failed else "answered",
         attempts=exchange.attempts,
+        policy_result=exchange.policy_result,
+        policy_name=_name(exchange.policy_name),
+        shadow_violations=rows.capped_list(exchange.shadow_violations) if exchange.shadow_violations else None,
+        tags=_tags(exchange.tags) if exchange.tags else None,
+        service=_name(exchange.service),
+        approval_id=exchange.approval_id,
+        trace_id=trace.trace_id.decode() if trace is not None else None,
+        span_id=span_of(exchange.id) if trace is not None else None,
     )
 
 
 def _named(exchange: Exchange, name: bytes) -> str | None:
     value = exchange.headers.get(name)
     return _name(value[: rows.NAME_LIMIT].decode("utf-8", "replace")) if value else None
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str] | None:
+    short = [[rows.capped(name, rows.NAME_LIMIT), rows.capped(value, rows.NAME_LIMIT)] for name, value in tags.items()]
+    kept = rows.capped_list(short)
+    return None if kept is None else dict(kept)
 
 
 def _name(text: str | None) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.rows import Row
@@ -15,7 +15,10 @@ from ailink_provider.errors import Failure
 # The filters that have an index. ``since`` and ``until`` are on created_at, the first inclusive, the second not.
 FILTERS = ("session_id", "parent_span_id", "agent_name", "token_id", "model", "status")
 _ALL = frozenset(column.name for column in records.columns if column.name != "sequence")
-_COLUMNS = ("request_id", *sorted(_ALL - {"request_id", "shadow_violations"}), "shadow_violations")
+_ENCODED = ("chain_code", "shadow_violations", "tags")
+_COLUMNS = ("request_id", *sorted(_ALL - {"request_id", *_ENCODED}), *_ENCODED)
+_NOTHING = dict.fromkeys(_COLUMNS)
+_IDS_AT_ONCE = 1000
 _pick = itemgetter(*_COLUMNS)
 # Written out for the driver: every call of the data plane passes here, and this takes half the time.
 _INSERT = (
@@ -27,11 +30,20 @@ _INSERT = (
 def insert_records(connection: Connection, batch: Iterable[Mapping[str, Any]]) -> int:
     """Insert those rows whose ids are not there yet, and return how many that were.
 
-    A row has a key for each column it knows, at least id, created_at, method, path and outcome. Keys of no column are
-    left out; a missing ``request_id`` is the id.
+    A row has a key for each column it knows, at least id, created_at, method, path and outcome; ``chain_code`` is hex.
+    Keys of no column are left out; a missing ``request_id`` is the id.
     """
     values = [_values(row) for row in batch]
     return connection.exec_driver_sql(_INSERT, values).rowcount if values else 0
+
+
+def known_ids(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Return those of the ids that are there."""
+    known: set[str] = set()
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        some = records.c.id.in_(ids[start : start + _IDS_AT_ONCE])
+        known.update(connection.scalars(select(records.c.id).where(some)))
+    return frozenset(known)
 
 
 def find_record(connection: Connection, record_id: str) -> Row:
@@ -47,6 +59,17 @@ def list_records(
 ) -> tuple[list[Row], bool]:
     """Return one page, as ``rows.page`` does, of the rows that fit all filters (``FILTERS``, ``since``, ``until``)."""
     return rows.page(connection, records, _conditions(filters), limit, after)
+
+
+def records_in_order(
+    connection: Connection, after: tuple[float, str] | None, limit: int, filters: Mapping[str, Any],
+) -> list[Row]:
+    """Return up to ``limit`` rows that fit, oldest first; ``after`` is the created_at and id of the last one before."""
+    order = (records.c.created_at, records.c.id)
+    query = select(records).where(*_conditions(filters))
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*after))
+    return [dict(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
 
 
 def records_after(
@@ -65,12 +88,14 @@ def last_sequence(connection: Connection) -> int:
 
 
 def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    if not row.keys() >= _ALL:
-        row = dict.fromkeys(_COLUMNS) | dict(row)
-    values: tuple[Any, ...] = _pick(row)
-    if values[0] is None or values[-1] is not None:
-        return (values[0] or row["id"], *values[1:-1], None if values[-1] is None else json.dumps(values[-1]))
-    return values
+    values: tuple[Any, ...] = _pick({**_NOTHING, "request_id": row["id"], **row})
+    code, violations, tags = values[-3:]
+    return (
+        *values[:-3],
+        None if code is None else bytes.fromhex(code),
+        None if violations is None else json.dumps(violations),
+        None if tags is None else json.dumps(tags),
+    )
 
 
 def _conditions(filters: Mapping[str, Any]) -> Sequence[ColumnElement[bool]]:

@@ -82,6 +82,10 @@ class Store:
         """Write, and wait for it."""
         return self._writer.submit(_transact, self._writing, function, *args, **kwargs).result()
 
+    def look(self, function: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Read, and wait for it."""
+        return self._readers.submit(_transact, self._reading, function, *args, **kwargs).result()
+
     def close(self) -> None:
         """Finish what was begun and close the file. The writer goes last, as it folds the WAL into the file."""
         self._readers.shutdown()

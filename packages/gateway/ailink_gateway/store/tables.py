@@ -184,14 +184,33 @@ record_bodies = Table(
     Index("ix_record_bodies_expires_at", "expires_at"),
 )
 
-# Where an audit chain stood when it was signed: what lies before a checkpoint may be pruned and stays proved.
+# Where an audit chain stood when it was signed. ``kind`` is tail (so many rows were written, so that none can be cut
+# off) or pruned (the rows up to here were removed on purpose); each moves on.
 checkpoints = Table(
     "checkpoints", metadata,
     Column("chain", String, primary_key=True),
-    Column("chain_sequence", BigInteger, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("chain_sequence", BigInteger, nullable=False),
     Column("chain_code", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
+)
+
+# What the records of a session add up to, changed with each that is inserted. A session is one project's: the same
+# name elsewhere is another. ``created_at`` is the moment of its first call, ``last_at`` of its latest.
+sessions = Table(
+    "sessions", metadata,
+    Column("id", String, primary_key=True),
+    Column("project_id", String, primary_key=True),
     Column("created_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Index("ix_sessions_created_at_id_project_id", "created_at", "id", "project_id"),
+    Index("ix_sessions_project_id_created_at_id", "project_id", "created_at", "id"),
+    Index("ix_sessions_last_at", "last_at"),
 )
 
 policies = Table(

@@ -61,12 +61,28 @@ def _audit() -> None:
     op.create_table(
         "checkpoints",
         sa.Column("chain", sa.String, nullable=False),
+        sa.Column("kind", sa.String, nullable=False),
         sa.Column("chain_sequence", sa.BigInteger, nullable=False),
         sa.Column("chain_code", sa.LargeBinary, nullable=False),
         sa.Column("signature", sa.LargeBinary, nullable=False),
-        sa.Column("created_at", sa.Double, nullable=False),
-        sa.PrimaryKeyConstraint("chain", "chain_sequence", name="pk_checkpoints"),
+        sa.PrimaryKeyConstraint("chain", "kind", name="pk_checkpoints"),
     )
+    op.create_table(
+        "sessions",
+        sa.Column("id", sa.String, nullable=False),
+        sa.Column("project_id", sa.String, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("last_at", sa.Double, nullable=False),
+        sa.Column("requests", sa.BigInteger, nullable=False),
+        sa.Column("errors", sa.BigInteger, nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cost_nano", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id", "project_id", name="pk_sessions"),
+    )
+    op.create_index("ix_sessions_created_at_id_project_id", "sessions", ["created_at", "id", "project_id"])
+    op.create_index("ix_sessions_project_id_created_at_id", "sessions", ["project_id", "created_at", "id"])
+    op.create_index("ix_sessions_last_at", "sessions", ["last_at"])
 
 
 def _policies() -> None:
