@@ -118,7 +118,7 @@ fragments = st.lists(st.sampled_from([
 
 @pytest.mark.parametrize("dialect", NAMES)
 @settings(max_examples=50, deadline=None)
-@whatever(stream=st.binary(max_size=80) | fragments, outbound=st.sampled_from(NAMES))
+@whatever(stream=st.binary(max_size=80) | fragments, outbound=st.sampled_from(INBOUND))
 def test_bytes_made_up(dialect: str, stream: bytes, outbound: str) -> None:
     listen(dialect, stream, outbound)
     for operation in dialects()[dialect].operations.values():
@@ -141,5 +141,5 @@ def test_frames_made_up(
     values = st.recursive(scalars | kinds, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
         keys, inner, max_size=4), max_leaves=12)
     made = data.draw(st.lists(st.dictionaries(keys, values, max_size=4) | st.sampled_from(events), max_size=6))
-    listen(dialect, framed(FRAMED.get(dialect, dialect), *made), data.draw(st.sampled_from(NAMES)))
-    hear(dialect, data.draw(st.dictionaries(keys | words, values, max_size=5)), data.draw(st.sampled_from(NAMES)))
+    listen(dialect, framed(FRAMED.get(dialect, dialect), *made), data.draw(st.sampled_from(INBOUND)))
+    hear(dialect, data.draw(st.dictionaries(keys | words, values, max_size=5)), data.draw(st.sampled_from(INBOUND)))

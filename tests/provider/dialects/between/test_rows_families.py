@@ -115,7 +115,7 @@ def test_row_33_arguments_of_ollama_s_calls_reach_every_client(
         assert said["finish"] == "tool_calls"
 
 
-def test_row_33_an_image_that_ollama_cannot_fetch_is_refused_with_the_way_out(ask: Any) -> None:
+def test_an_image_that_cannot_be_fetched_is_refused_with_the_way_out(ask: Any) -> None:
     image = {"type": "image_url", "image_url": {"url": "https://pictures.test/a.png"}}
     for outbound, model in (("ollama", "qwen3:8b"), ("bedrock_converse", CLAUDE)):
         with pytest.raises(Failure, match="data") as caught:
