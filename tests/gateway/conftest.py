@@ -10,7 +10,9 @@ import pytest
 from ailink_gateway import routes
 from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.directory import upstream as compile_upstream
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.backends.limiter import MemoryLimiter
+from ailink_gateway.backends.settlement import SettlingJournal
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Key, Snapshot, Upstream
@@ -22,6 +24,7 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record as RecordStage
+from ailink_gateway.stages.reserve import Reserve
 from ailink_gateway.targets import Resolver
 from ailink_provider.errors import Failure
 from ailink_provider.registry import dialects, providers
@@ -128,6 +131,7 @@ class Listener:
         self.answers: list[Response | Failure] = []
 
     async def send(self, request: Request, deadline: float | None = None) -> Response:
+        request.begun = True
         self.asked.append(request)
         answer = self.answers.pop(0) if self.answers else Response(200, [], b"{}")
         if isinstance(answer, Failure):
@@ -151,6 +155,11 @@ def client() -> Client:
 @pytest.fixture
 def journal() -> Journal:
     return Journal()
+
+
+@pytest.fixture
+def ledger() -> MemoryLedger:
+    return MemoryLedger()
 
 
 @pytest.fixture
@@ -236,6 +245,7 @@ def breakers(clock: Clock) -> MemoryBreakers:
 @pytest.fixture
 def call(
     journal: Journal,
+    ledger: MemoryLedger,
     make_client: type[Client],
     make_exchange: Callable[..., Exchange],
     limiter: MemoryLimiter,
@@ -252,13 +262,15 @@ def call(
         exchange = make_exchange(method, path, headers, body=body, caller=caller, **request)
         if prepare is not None:
             prepare(exchange)
+        settling = SettlingJournal(journal, ledger)
         stages = (
-            RecordStage(journal),
+            RecordStage(settling),
             Authenticate(Callers(t=grant)),
             Admit(limiter),
             Choose(Resolver(snapshot or Snapshot())),
+            Reserve(ledger),
             Attempt(breakers),
-            Dispatch(journal, MemoryThoughts()),
+            Dispatch(settling, MemoryThoughts()),
         )
         await compose(stages)(exchange)
         return Answer(caller.status, caller.headers, caller.body)

@@ -372,7 +372,9 @@ class TestFailover:
         grant = Grant("tok", "t", "p", own=first, further=(second,), requests_per_minute=0)
         listener.answers = [error(500), ok()]
         body = CHAT.replace(b"gpt-4o", b"some-model")[:-1] + b',"logit_bias":{"1":2}}'
-        assert "x-ailink-warning" not in (await chat(grant, body=body)).headers
+        warning = (await chat(grant, body=body)).headers["x-ailink-warning"]
+        assert "logit_bias" not in warning, "only that the price of the model that answered is unknown"
+        assert warning.count("price") == 1
 
     async def test_what_another_cannot_cure_is_told(
         self, chat: Call, listener: Any, make_upstream: MakeUpstream

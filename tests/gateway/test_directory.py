@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from time import time
 from typing import Any
@@ -13,16 +14,22 @@ from sqlalchemy import Connection, update
 from ailink_gateway import tokens
 from ailink_gateway.backends import directory as module
 from ailink_gateway.backends.directory import StoreDirectory
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.control import unlock
 from ailink_gateway.grant import Breaker, Key
+from ailink_gateway.ports import Spent
 from ailink_gateway.store.credentials import insert_credential
+from ailink_gateway.store.prices import insert_price
 from ailink_gateway.store.projects import delete_project, insert_project
+from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.services import insert_service, update_service
+from ailink_gateway.store.spend import remove_limit, set_limit
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import credentials
 from ailink_gateway.store.tokens import insert_token, revoke_token, rotate_token, update_token
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
 from ailink_provider.errors import Failure
+from ailink_provider.prices import own_price
 from ailink_provider.registry import providers
 
 BASE_URLS = {name: provider.base_url for name, provider in providers().items() if provider.base_url}
@@ -495,3 +502,64 @@ async def test_limits_and_the_breaker(world: World) -> None:
     )
     assert (grant.requests_per_minute, grant.tokens_per_minute, grant.concurrent_requests) == (0, 5, 2)
     assert grant.breaker == Breaker(enabled=False, failure_threshold=7)
+
+
+# --- money -------------------------------------------------------------------------------------------
+
+
+async def test_the_ledger_hears_of_an_account_before_anybody_spends_from_it(world: World) -> None:
+    ledger = MemoryLedger()
+    directory = world.make(ledger=ledger)
+    secret = world.token()
+    token_id = secret.partition("_tok_")[2][:12]
+    row = {
+        "id": "req_1", "created_at": time(), "method": "POST", "path": "/x", "outcome": "answered", "cost_nano": 7,
+        "token_id": f"tok_{token_id}", "project_id": "default",
+    }  # fmt: skip
+    world.store.call(insert_records, [row])
+    grant = await directory.find(secret)
+    assert not ledger.limited(grant.token_id, "default")
+    assert ledger.spent("token", str(grant.token_id)) == Spent(7, 7, 7, 1, 1)
+    spent = ledger.spent("project", "default")
+    assert spent is not None and spent.lifetime_nano == 7
+
+
+@pytest.mark.parametrize("scope", ["token", "project"])
+async def test_a_limit_bites_before_its_change_returns(world: World, scope: str) -> None:
+    ledger = MemoryLedger()
+    directory = world.make(ledger=ledger)
+    secret = world.token()
+    grant = await directory.find(secret)
+    scope_id = str(grant.token_id) if scope == "token" else "default"
+    await world.store.change(set_limit, scope, scope_id, "daily", 100, 1.0)
+    assert directory.cached(secret) is None
+    await directory.find(secret)
+    assert ledger.limited(grant.token_id, "default")
+    assert ledger.remaining(grant.token_id, "default", time()) == {"daily": 100}
+    await world.store.change(remove_limit, scope, scope_id, "daily")
+    await directory.find(secret)
+    assert not ledger.limited(grant.token_id, "default")
+
+
+async def test_a_limit_on_the_project_binds_callers_without_a_token(world: World) -> None:
+    ledger = MemoryLedger()
+    directory = world.make(anonymous_project="default", ledger=ledger)
+    await directory.anonymous()
+    assert not ledger.limited(None, "default")
+    await world.store.change(set_limit, "project", "default", "daily", 100, 1.0)
+    await directory.anonymous()
+    assert ledger.limited(None, "default")
+
+
+async def test_own_prices_are_in_the_grant_the_most_precise_first(world: World) -> None:
+    secret = world.token()
+    assert (await world.directory.find(secret)).prices == ()
+    for number, (provider, model) in enumerate([("*", "gpt-*"), ("openai", "gpt-4o"), ("*", "*"), ("*", "gpt-4o")]):
+        rates = {"input": str(number), "output": "1.5"}
+        row = {"id": str(number), "provider": provider, "model": model, "rates": rates, "created_at": 1.0}
+        await world.store.change(insert_price, row)
+    rules = (await world.directory.find(secret)).prices
+    assert [(rule.provider, rule.model) for rule in rules] == [
+        ("openai", "gpt-4o"), ("*", "gpt-4o"), ("*", "gpt-*"), ("*", "*"),
+    ]  # fmt: skip
+    assert rules[0].price == own_price({"input": Decimal(1), "output": Decimal("1.5")})

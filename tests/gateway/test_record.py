@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ailink_gateway.chain import Chain, ChainKey, Node
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant, Target
 from ailink_gateway.pipeline import compose
-from ailink_gateway.record import Opened, capped
+from ailink_gateway.record import COST_LIMIT, Opened, capped, unknown
 from ailink_gateway.record import Record as Row
 from ailink_gateway.settings import load
 from ailink_gateway.stages.record import Record, refuse, row
@@ -26,6 +27,7 @@ from ailink_gateway.transcript import BODY_KEPT, Transcript
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Usage
 from ailink_provider.errors import CODES, Failure
+from ailink_provider.prices import own_price
 from ailink_provider.transport import Response
 
 PATIENCE = 5.0
@@ -530,6 +532,17 @@ async def test_the_longest_records_never_outgrow_what_was_set_aside_for_them(
     await spool.run(insert, known, lambda: 9.0)
     spool.release()
     assert [record["id"] for record in rows] == [exchange.id for exchange in exchanges]
+
+
+def test_no_cost_is_too_large_to_be_stored_and_summed_up(make_exchange: MakeExchange, make_upstream: Any) -> None:
+    exchange = make_exchange()
+    price = own_price({"input": Decimal(1_000_000), "output": Decimal(1_000_000)})
+    exchange.target = Target(make_upstream("openai"), "m", Facts(), own_price=price)
+    exchange.measured.usage = Usage(input_tokens=10**12, output_tokens=10**12)
+    assert row(exchange).cost_nano == COST_LIMIT
+    opened = Opened("req_1", 1.0, None, None, "POST", "/x", "chat", "m", "p", held_nano=2**70)
+    assert unknown(opened, 2.0).cost_nano == COST_LIMIT
+    assert 1000 * COST_LIMIT < 2**63
 
 
 def test_a_count_of_tokens_is_no_usage(make_exchange: MakeExchange, make_upstream: Any) -> None:

@@ -1,5 +1,6 @@
 """Settings that must not stand stop the start, and say which and why."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,35 @@ def test_the_config_file_beside_us_is_read(tmp_path: Path) -> None:
     assert config.default_model == "fast"
     assert config.fallbacks == {"gpt-4o": ("gpt-4o-mini", "claude-haiku-4-5")}
     assert config.call_timeout_seconds == 90
+
+
+def test_prices_of_the_config_are_read(tmp_path: Path) -> None:
+    (tmp_path / "ailink.yaml").write_text(
+        "prices:\n  - {provider: openai, model: gpt-4o*, input: 2.5, output: 10, cache_read: 0.1}\n"
+        "unknown_price: {input: 1, output: 2}\n"
+    )
+    config = load("dev", {}).config
+    (rule,) = config.prices
+    assert (rule.provider, rule.model) == ("openai", "gpt-4o*")
+    assert rule.usd() == {"input": Decimal("2.5"), "output": Decimal(10), "cache_read": Decimal("0.1")}
+    assert config.unknown_price is not None
+    assert config.unknown_price.usd() == {"input": Decimal(1), "output": Decimal(2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prices: [{provider: x, model: y, input: -1, output: 1}]", "prices"),
+        ("prices: [{provider: x, model: y, input: 1}]", "output"),
+        ("prices: [{provider: x, model: y, input: .nan, output: 1}]", "input"),
+        ("prices: [{provider: x, input: 1, output: 1}]", "model"),
+        ("prices: [{provider: x, model: y, input: 1, output: 1, inptu: 1}]", "inptu"),
+        ("prices: {gpt-4o: 1}", "prices"),
+        ("unknown_price: 5", "unknown_price"),
+        ("unknown_price: {input: .inf, output: 1}", "unknown_price"),
+    ],
+)
+def test_a_price_that_is_none_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "ailink.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=says):
+        load("dev", {})

@@ -231,6 +231,28 @@ async def test_stopping_does_not_wait_for_a_dead_store(tmp_path: Path) -> None:
     assert list(table.rows) == ["a"]
 
 
+async def test_a_second_opening_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    """A call that is tried again holds more; its record is due once, wherever the lines lie."""
+    folder = tmp_path / "spool"
+    spool, table = journal(folder), Table()
+    again = msgspec.structs.replace(opened("req_again"), held_nano=5)
+    spool.open(again)
+    for number in range(40):  # on into other segments
+        spool.open(opened(f"req_{number}"))
+        spool.close(record(f"req_{number}"))
+    spool.open(msgspec.structs.replace(again, held_nano=9))
+    assert spool._reserved == LINE_LIMIT
+    await drain(spool, table)
+    assert len(list(folder.glob("*.journal"))) == 1, "the segment of the first line is needed no more"
+    following = journal(folder, boot=2)
+    await following.recover(table.insert, table.known, lambda: 9.0)
+    assert [(row.id, row.cost_nano) for row in table.rows.values() if row.outcome == "unknown"] == [("req_again", 9)]
+    many = len(table.rows)
+    await following.recover(table.insert, table.known, lambda: 9.0)
+    assert len(table.rows) == many, "and only once"
+    following.release()
+
+
 # --- the chain ---------------------------------------------------------------------------------------
 
 

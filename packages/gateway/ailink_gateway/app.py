@@ -21,7 +21,9 @@ from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
 from ailink_gateway.backends.directory import StoreDirectory, reach
 from ailink_gateway.backends.discovery import Discovery
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.backends.limiter import MemoryLimiter
+from ailink_gateway.backends.settlement import SettlingJournal
 from ailink_gateway.backends.spool import Row, Spool
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.chain import TAIL, Chain, ChainKey, NodeFile
@@ -35,6 +37,7 @@ from ailink_gateway.exchange import Exchange, Receive, Send
 from ailink_gateway.grant import Snapshot, Upstream
 from ailink_gateway.observe import Metrics
 from ailink_gateway.pipeline import compose
+from ailink_gateway.pricing import PriceRule, in_order
 from ailink_gateway.proxies import canonical, client_ip
 from ailink_gateway.settings import Settings
 from ailink_gateway.stages.admit import Admit
@@ -44,6 +47,7 @@ from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
+from ailink_gateway.stages.reserve import Reserve
 from ailink_gateway.store.chains import insert_chained, keep_checkpoint, last_boot
 from ailink_gateway.store.grants import load_token
 from ailink_gateway.store.projects import DEFAULT
@@ -55,6 +59,7 @@ from ailink_gateway.vault import AUDIT_CHAIN, TOKEN_FINGERPRINTS, Vault
 from ailink_provider import prices
 from ailink_provider.builtin import dialects, providers
 from ailink_provider.errors import Failure
+from ailink_provider.prices import own_price
 from ailink_provider.providers import Given, Provider
 from ailink_provider.providers.simulated import Simulator
 from ailink_provider.transport import Guard, Origin, Sender, Transport
@@ -83,6 +88,12 @@ class Gateway:
     async def start(self) -> None:
         """Open everything else. Raises ``Failure`` for a provider of the config file that cannot be made."""
         settings = self.settings
+        self.broadcaster = Broadcaster()
+        self._chain_key = ChainKey(self.vault.derive(AUDIT_CHAIN))
+        # What earlier calls cost must stand in the database before anybody asks it what was spent.
+        await self.spool.recover(self._insert, self._known, time)
+        ledger = MemoryLedger(time)
+        journal = SettlingJournal(self.spool, ledger)
         self.transport = Transport(guard=Guard(settings.allow_upstreams))
         self._proxies = frozenset(filter(None, map(canonical, settings.trusted_proxies)))
         breakers = MemoryBreakers()
@@ -94,24 +105,24 @@ class Gateway:
             base_urls(settings),
             settings={name: setting.settings for name, setting in settings.providers.items()},
             anonymous_project=anonymous,
+            ledger=ledger,
         )
-        self.broadcaster = Broadcaster()
         self.metrics = Metrics()
         self.bodies = BodyKeeper(self.store, self.vault, settings.body_days * DAY)
         self._show()
-        self._chain_key = ChainKey(self.vault.derive(AUDIT_CHAIN))
         self.retention = Retention(self.store, self._chain_key, settings.audit_days, time)
         shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
         self._discovery = Discovery(shared)
         self._pipeline = compose(
             (
-                Record(self.spool, self.metrics, self.bodies),
+                Record(journal, self.metrics, self.bodies),
                 Authenticate(directory),
                 Admit(MemoryLimiter()),
                 Replay(StoreClaims(self.store, self.vault)),
                 Choose(Resolver(shared)),
+                Reserve(ledger),
                 Attempt(breakers, settings.config.call_timeout_seconds),
-                Dispatch(self.spool, MemoryThoughts()),
+                Dispatch(journal, MemoryThoughts()),
             )
         )
         self.control: FastAPI = create_control(
@@ -123,6 +134,7 @@ class Gateway:
             node=self.spool.chain.node,
             exposition=Exposition(self.metrics.text, settings.metrics_open),
             breakers=breakers,
+            ledger=ledger,
         )
         self._is_control = owned(self.control)
         self._running = [
@@ -291,4 +303,6 @@ def snapshot(settings: Settings, sender: Sender, configured: Mapping[str, Upstre
         aliases=settings.config.aliases,
         fallbacks=settings.config.fallbacks,
         default_model=settings.config.default_model,
+        prices=in_order(PriceRule(rule.provider, rule.model, own_price(rule.usd())) for rule in settings.config.prices),
+        unknown_price=own_price(unknown.usd()) if (unknown := settings.config.unknown_price) is not None else None,
     )

@@ -42,6 +42,9 @@ class Exchange:
     last tried; ``retry`` says how often one may be tried again, ``deadline`` (of the loop's clock) until when.
     ``endings`` are called once, when it is known how the exchange ends and before the client can know; they must not
     fail.
+
+    Money: ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
+    was sent and nobody knows what it used; ``lost_nano`` what such attempts before this one count for.
     """
 
     __slots__ = (
@@ -59,13 +62,16 @@ class Exchange:
         "first_byte_at",
         "grant",
         "headers",
+        "held_nano",
         "id",
         "idempotency_key",
+        "lost_nano",
         "measured",
         "members",
         "method",
         "model",
         "opened",
+        "outstanding",
         "path",
         "policy_name",
         "policy_result",
@@ -131,6 +137,9 @@ class Exchange:
         self.error_code: str | None = None
         self.first_byte_at: float | None = None
         self.cancelled_by_client = False
+        self.held_nano: int | None = None
+        self.lost_nano = 0
+        self.outstanding = False
         self.warnings: list[str] = []
         self.response_headers: Headers = []
         self.policy_result: str | None = None

@@ -9,10 +9,12 @@ from urllib.parse import quote_from_bytes
 
 from msgspec import Struct, field
 
+from ailink_gateway.pricing import PriceRule
 from ailink_provider.auth import Auth
 from ailink_provider.builtin import providers
 from ailink_provider.catalog import Facts
 from ailink_provider.dialects import Dialect
+from ailink_provider.prices import Price, price
 from ailink_provider.providers import Provider
 from ailink_provider.transport import Origin, Sender
 
@@ -81,14 +83,26 @@ class Service(Struct, frozen=True):
 
 
 class Target(NamedTuple):
-    """An upstream and the model asked of it. ``prices`` is the price list that the model stands in, "" if none is
-    known.
+    """An upstream and the model asked of it.
+
+    ``prices`` is the published list that the model stands in, "" if none is known. ``own_price`` is the operator's own,
+    which goes before it; ``fallback`` is what counts where neither knows the model.
     """
 
     upstream: Upstream
     model: str
     facts: Facts
     prices: str = ""
+    own_price: Price | None = None
+    fallback: Price | None = None
+
+    def known_price(self, now: float) -> Price | None:
+        """Return the model's price at ``now`` (Unix seconds), or None if nobody knows it."""
+        return self.own_price or price(self.prices, self.model, now)
+
+    def price(self, now: float) -> Price | None:
+        """Return the price that counts: the known one, else the fallback, else None."""
+        return self.known_price(now) or self.fallback
 
 
 class Breaker(Struct, frozen=True):
@@ -119,7 +133,8 @@ class Grant(Struct, frozen=True):
     the caller's key may go there. ``project`` are the project's credentials by provider, ``services`` its services by
     name. ``strict`` refuses what a target's dialect cannot express instead of warning. ``log_level`` is metadata,
     redacted or full: what is kept of its calls. Of limits None is the gateway's default and 0 none; ``own_rate_limit``
-    says that a policy stands in for the default.
+    says that a policy stands in for the default. ``prices`` are the
+    operator's own, in the order in which they are tried.
     """
 
     token_id: str | None
@@ -136,6 +151,7 @@ class Grant(Struct, frozen=True):
     allow_upstream_key: bool = False
     strict: bool = False
     log_level: str = "metadata"
+    prices: tuple[PriceRule, ...] = ()
     expires_at: float | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int = 0
@@ -161,6 +177,7 @@ class Snapshot(Struct, frozen=True):
     """What every token may reach: the known providers, upstreams with a key from the environment, aliases, the models
     that ``fallbacks`` declares for when a model's own targets fail, and in ``dev`` the simulator. ``discovered`` are
     the models that providers said they have, by the provider's name; it alone changes, as they are asked again.
+    ``prices`` are the config's own, ``unknown_price`` is that of models that nobody knows one of.
     """
 
     providers: Mapping[str, Provider] = field(default_factory=providers)
@@ -170,3 +187,5 @@ class Snapshot(Struct, frozen=True):
     fallbacks: Mapping[str, tuple[str, ...]] = {}
     default_model: str | None = None
     discovered: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    prices: tuple[PriceRule, ...] = ()
+    unknown_price: Price | None = None

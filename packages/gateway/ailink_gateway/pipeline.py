@@ -6,6 +6,7 @@ Authenticate   who calls
 Admit          rate and concurrency limits
 Replay         idempotency: a stored answer, a conflict, or a durable claim before any side effect
 Choose         model -> ordered targets; restrictions are checked on what was resolved
+Reserve        hold what it may cost, where a budget applies
 Attempt        breaker, retry, failover: before the first event only
 Dispatch       translate, send, translate back
 """
@@ -23,8 +24,9 @@ from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
+from ailink_gateway.stages.reserve import Reserve
 
-STAGES = (Record, Authenticate, Admit, Replay, Choose, Attempt, Dispatch)
+STAGES = (Record, Authenticate, Admit, Replay, Choose, Reserve, Attempt, Dispatch)
 
 
 class Stage(Protocol):

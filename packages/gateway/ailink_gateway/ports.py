@@ -1,6 +1,6 @@
 """What stages are given: protocols only. Their implementations live in ``backends`` and are chosen in ``app``."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -155,3 +155,40 @@ class Bodies(Protocol):
 
     def keep(self, transcript: Transcript) -> None:
         """Take a transcript, to be stored later. Never waits and never raises."""
+
+
+class Spent(Struct, frozen=True):
+    """What a token or a project has spent so far, in nano-dollars, and how often it called. Days and months are UTC."""
+
+    today_nano: int
+    month_nano: int
+    lifetime_nano: int
+    requests_today: int
+    requests_this_hour: int
+
+
+class Ledger(Protocol):
+    """What may be spent, and what was. A call spends for its token, if it has one, and for its project, in the day and
+    month of its start. What is settled and held never passes a limit.
+    """
+
+    def limited(self, token_id: str | None, project_id: str) -> bool:
+        """Whether any limit applies to the calls of a token. Takes a fraction of a microsecond."""
+
+    async def reserve(
+        self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float
+    ) -> int:
+        """Hold up to ``most`` nano-dollars for a call that starts ``at`` (Unix seconds), and return how many are held.
+
+        That is less only where settled spend leaves less, and never below ``least``. Where other calls' holds stand in
+        the way, this waits in the order of arrival, at most ``until`` (the loop's clock). Raises ``Failure``
+        (``budget_exceeded``, ``spend_cap_reached``). A call that is cancelled meanwhile holds nothing.
+        """
+
+    def remaining(self, token_id: str | None, project_id: str, at: float) -> Mapping[str, int]:
+        """Return what the limits leave beside settled spend, by period (daily, monthly, lifetime), where there are any:
+        in nano-dollars, the least of token and project.
+        """
+
+    def spent(self, scope: str, scope_id: str) -> Spent | None:
+        """Return what a "token" or a "project" has spent; None if it has made no call since the start."""

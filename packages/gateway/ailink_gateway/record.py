@@ -11,12 +11,17 @@ PATH_LIMIT = 1024
 NAME_LIMIT = 256
 LIST_LIMIT = 512
 COUNT_LIMIT = 2**31 - 1  # tokens
+COST_LIMIT = 10**15  # nano-dollars of one call, so that sums of costs can be stored whatever an upstream reports
 
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")
 
 
 class Opened(Struct, tag="opened"):
-    """Written before the upstream is called, so that a crash in between is found. Times are Unix seconds."""
+    """Written before the upstream is called, so that a crash in between is found. Times are Unix seconds.
+
+    ``held_nano`` is what a budget holds for the call, in nano-dollars. A second one of the same id takes the place of
+    the first.
+    """
 
     id: str
     created_at: float
@@ -27,6 +32,7 @@ class Opened(Struct, tag="opened"):
     operation: str
     model: str | None
     provider: str | None
+    held_nano: int | None = None
 
 
 class Record(Struct, tag="record", omit_defaults=True):
@@ -112,7 +118,7 @@ def capped_list(entries: list[Any]) -> list[Any] | None:
 
 
 def unknown(opened: Opened, now: float) -> Record:
-    """Return the row of a call whose end nobody saw."""
+    """Return the row of a call whose end nobody saw. It counts for what was held, as it may have cost that."""
     return Record(
         id=opened.id,
         request_id=opened.id,
@@ -141,7 +147,7 @@ def unknown(opened: Opened, now: float) -> Record:
         cache_write_tokens=None,
         reasoning_tokens=None,
         usage_estimated=True,
-        cost_nano=None,
+        cost_nano=None if opened.held_nano is None else min(opened.held_nano, COST_LIMIT),
         cache_hit=False,
         is_streaming=False,
         finish_reason=None,

@@ -6,6 +6,7 @@ It checks what must hold before the first socket opens, and says which setting i
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from ailink_provider.builtin import providers
 from ailink_provider.config import load_config
 from ailink_provider.errors import Failure
 from ailink_provider.factory import ProviderConfig
+from ailink_provider.prices import KINDS
 from ailink_provider.transport import Guard, Origin
 
 ADMIN_PREFIX = "ailink_admin_"
@@ -32,10 +34,37 @@ class SettingsError(Exception):
     """A setting that must not stand. The message names it and says what to put there."""
 
 
+_Rate = Annotated[float, Meta(ge=0, le=1_000_000)]
+
+
+class UnknownPrice(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """USD per million tokens, by kind (see ``ailink_provider.prices.KINDS``)."""
+
+    input: _Rate
+    output: _Rate
+    cache_read: _Rate | None = None
+    cache_write: _Rate | None = None
+    cache_write_1h: _Rate | None = None
+    input_audio: _Rate | None = None
+    output_audio: _Rate | None = None
+
+    def usd(self) -> dict[str, Decimal]:
+        """Return the rates that are given, by kind."""
+        return {kind: Decimal(str(rate)) for kind in KINDS if (rate := getattr(self, kind)) is not None}
+
+
+class PriceSetting(UnknownPrice, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The price of the models that fit ``model``, a name or a glob, at ``provider``, a name or "*"."""
+
+    provider: Annotated[str, Meta(min_length=1)]
+    model: Annotated[str, Meta(min_length=1)]
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """``ailink.yaml``. ``aliases`` maps a name that clients use to a model's; ``default_model`` serves requests without
     one; ``fallbacks`` maps a model to those that are asked when it fails; a call with all its attempts has
-    ``call_timeout_seconds``; ``llm_providers`` is read by ``ailink_provider.config``.
+    ``call_timeout_seconds``; ``llm_providers`` is read by ``ailink_provider.config``. ``prices`` go before the
+    published ones, and ``unknown_price`` counts where there is none.
     """
 
     version: str = "1.0"
@@ -44,6 +73,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     fallbacks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     call_timeout_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
     llm_providers: dict[str, Any] = field(default_factory=dict)
+    prices: list[PriceSetting] = field(default_factory=list)
+    unknown_price: UnknownPrice | None = None
 
 
 class ProviderSetting(Struct, frozen=True):

@@ -199,12 +199,10 @@ def speak(exchange: Exchange, target: Target, thoughts: Thoughts) -> Speech:
     """Return how this exchange is spoken with this target. Raises ``Failure`` when the target's dialect has no such
     operation.
     """
-    dialect, name = exchange.route.dialect, exchange.route.operation
-    inbound = dialect.operations[name]
-    theirs = target.upstream.dialect
-    if any(known.operations.get(inbound.name) is inbound for known in (theirs, *target.upstream.relays)):
+    inbound = exchange.route.dialect.operations[exchange.route.operation]
+    if is_relayed(exchange, target):
         return Relay(exchange, target, inbound)
-    outbound = theirs.operations.get(CANONICAL[inbound.speaks])
+    outbound = target.upstream.dialect.operations.get(CANONICAL[inbound.speaks])
     if outbound is None:
         raise Failure(
             "invalid_request",
@@ -213,6 +211,15 @@ def speak(exchange: Exchange, target: Target, thoughts: Thoughts) -> Speech:
         )
     assert exchange.grant is not None  # Authenticate stands before this
     return Translation(exchange, target, inbound, outbound, Memory(thoughts, exchange.grant.tenant, target))
+
+
+def is_relayed(exchange: Exchange, target: Target) -> bool:
+    """Whether client and target share the wire format of this exchange."""
+    inbound = exchange.route.dialect.operations[exchange.route.operation]
+    upstream = target.upstream
+    if exchange.route.dialect is upstream.dialect:
+        return True
+    return any(known.operations.get(inbound.name) is inbound for known in (upstream.dialect, *upstream.relays))
 
 
 def count_locally(exchange: Exchange) -> bytes:

@@ -12,6 +12,7 @@ from itertools import groupby
 import msgspec
 
 from ailink_gateway.grant import Grant, Snapshot, Target, Upstream
+from ailink_gateway.pricing import own_price_of
 from ailink_provider.catalog import facts, rows
 from ailink_provider.errors import Failure
 from ailink_provider.providers import Provider
@@ -43,7 +44,8 @@ class Resolver:
     def within(self, upstream: Upstream, model: str, grant: Grant) -> list[Target]:
         """Return the one target for ``model`` at an upstream that is given. Raises ``Failure`` (``policy_denied``)."""
         known = self._snapshot.providers
-        return _allowed([_target(upstream, _without_prefix(model, upstream, known), known)], model, grant)
+        target = _target(upstream, _without_prefix(model, upstream, known), known)
+        return self._priced(_allowed([target], model, grant), grant)
 
     def visible(self, grant: Grant) -> list[tuple[str, str]]:
         """Return the models that a grant can name, with their owners."""
@@ -67,7 +69,20 @@ class Resolver:
             targets += [target for target in resolve(fallback, grant, self._snapshot) if target not in targets]
         if not targets:
             raise self._unknown(model, grant)
-        return _allowed(targets, model, grant)
+        return self._priced(_allowed(targets, model, grant), grant)
+
+    def _priced(self, targets: list[Target], grant: Grant) -> list[Target]:
+        """Return the targets with the operator's own prices: the grant's go before the config's."""
+        snapshot = self._snapshot
+        rules = (*grant.prices, *snapshot.prices)
+        priced = []
+        for target in targets:
+            names = [target.upstream.name]
+            if target.prices:  # of a proxy in front of a vendor, the vendor's name will do as well
+                names += [name for name, row in snapshot.providers.items() if row.prices == target.prices]
+            own = own_price_of(target.model, names, rules) if rules else None
+            priced.append(target._replace(own_price=own, fallback=snapshot.unknown_price))
+        return priced
 
     def _unknown(self, model: str, grant: Grant) -> Failure:
         provider = prefixed(model, self._snapshot.providers) or family(model, self._snapshot.providers)

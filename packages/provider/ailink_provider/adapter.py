@@ -49,6 +49,7 @@ class ProviderSender:
         try:
             operation = _operation(request)
             chat = operation.read_request(_decode(await _body(request)))
+            request.begun = True
             until, limit = _until(deadline, self._patience, "first_byte")
             async with asyncio.timeout_at(until):
                 with contained(self._what):

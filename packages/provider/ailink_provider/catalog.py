@@ -25,11 +25,14 @@ class Facts(Struct, frozen=True):
     one_sampling: temperature and top_p exclude each other. forced_tools: tool_choice may force a call.
     system_turns: a system message may stand in mid-conversation. json_schema: structured output is native.
     completion_limit: the limit is called ``max_completion_tokens``. prefill: the last turn may be the assistant's.
-    max_output_tokens is what is sent to a vendor that demands a limit when the client gave none.
+    max_output_tokens is what is sent to a vendor that demands a limit when the client gave none; output_ceiling is the
+    most that the model can produce, where that is more. image_tokens is the most that one image counts for.
     """
 
     context_window: int | None = None
     max_output_tokens: int = 4096
+    output_ceiling: int | None = None
+    image_tokens: int = 6000
     sampling: tuple[str, ...] = ("temperature", "top_p", "top_k")
     one_sampling: bool = False
     thinking: Literal["none", "budget", "adaptive", "level"] = "none"

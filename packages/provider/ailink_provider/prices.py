@@ -1,11 +1,13 @@
-"""What a call costs: integer arithmetic over rates that are looked up once a model and hour.
+"""What a call costs, and the most that it may: integer arithmetic over rates that are looked up once a model and hour.
 
-Rates come from the ``genai-prices`` package (USD per million tokens). They are held in pico-dollars a token, exact
-for every published price; a cost is rounded once, to nano-dollars. An unknown price is None, never zero.
+Rates come from the ``genai-prices`` package (USD per million tokens), or from whoever has prices of their own. They are
+held in pico-dollars a token, exact for every published price that is no third or the like; a cost is rounded once, to
+nano-dollars. An unknown price is None, never zero.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -14,11 +16,28 @@ from msgspec import Struct
 from ailink_provider.chat import Usage
 
 _PICO_A_TOKEN = 1_000_000  # one USD per million tokens, in pico-dollars a token
+_PICO_A_CALL = 1_000_000_000  # one USD per thousand calls, in pico-dollars a call
 _HOUR = 3600
+_NANO = 1000  # pico-dollars
+
+# What a price of one's own may say, in USD per million tokens; which kind stands in for one that it leaves out.
+KINDS: Mapping[str, str | None] = {
+    "input": None,
+    "output": None,
+    "cache_read": "input",
+    "cache_write": "input",
+    "cache_write_1h": "cache_write",
+    "input_audio": "input",
+    "output_audio": "output",
+}
 
 
 class Rates(Struct, frozen=True):
-    """Pico-dollars a token. ``above`` is the number of input tokens from which (exclusively) they hold."""
+    """Pico-dollars a token. ``above`` is the number of input tokens from which (exclusively) they hold.
+
+    ``reasoning`` is None where thoughts cost what other output does; ``call`` is what each call costs beside its
+    tokens.
+    """
 
     above: int
     input: int
@@ -28,6 +47,30 @@ class Rates(Struct, frozen=True):
     cache_write_1h: int
     input_audio: int
     output_audio: int
+    reasoning: int | None = None
+    call: int = 0
+
+
+class Most(Struct, frozen=True):
+    """The most that a call costs: ``fixed`` for all but its output, and ``output`` for each token of that. In
+    pico-dollars.
+    """
+
+    fixed: int
+    output: int
+
+    def nano(self, output_tokens: int) -> int:
+        """Return what it costs with so many tokens of output, in nano-dollars, rounded up."""
+        return -(-(self.fixed + output_tokens * self.output) // _NANO)
+
+    def output_for(self, nano: int) -> int | None:
+        """Return how many tokens of output ``nano`` nano-dollars pay for beside the rest: negative if not even that,
+        None if any number, as they are free.
+        """
+        left = nano * _NANO - self.fixed
+        if self.output == 0:
+            return None if left >= 0 else -1
+        return left // self.output
 
 
 class Price(Struct, frozen=True):
@@ -44,16 +87,65 @@ class Price(Struct, frozen=True):
         written = usage.cache_write_tokens
         written_1h = min(usage.cache_write_1h_tokens, written)
         plain = usage.input_tokens - usage.cache_read_tokens - written - usage.input_audio_tokens
+        thought = 0 if rates.reasoning is None else min(usage.reasoning_tokens, usage.output_tokens)
         pico = (
-            max(plain, 0) * rates.input
+            rates.call
+            + max(plain, 0) * rates.input
             + usage.cache_read_tokens * rates.cache_read
             + (written - written_1h) * rates.cache_write
             + written_1h * rates.cache_write_1h
             + usage.input_audio_tokens * rates.input_audio
-            + max(usage.output_tokens - usage.output_audio_tokens, 0) * rates.output
+            + max(usage.output_tokens - usage.output_audio_tokens - thought, 0) * rates.output
+            + thought * (rates.reasoning or 0)
             + usage.output_audio_tokens * rates.output_audio
         )
-        return (pico + 500) // 1000
+        return (pico + _NANO // 2) // _NANO
+
+    @property
+    def has_dear_kinds(self) -> bool:
+        """Whether what is written to a cache, heard or spoken costs more than plain tokens do."""
+        return any(
+            max(rates.cache_write, rates.cache_write_1h, rates.input_audio) > rates.input
+            or rates.output_audio > rates.output
+            for rates in self.tiers
+        )
+
+    def most(self, input_tokens: int, *, caching: bool, hears: bool, speaks: bool) -> "Most":
+        """Return what a call costs at most that has so many tokens of input.
+
+        Args:
+            caching, hears, speaks: whether input may be written to a cache, or be sound; whether sound may come back.
+        """
+        input_rate = output_rate = call = 0
+        for rates in self.tiers:
+            if rates.above and rates.above >= input_tokens:
+                continue  # so many tokens cannot come to be
+            input_rate = max(input_rate, rates.input, rates.cache_read)
+            output_rate = max(output_rate, rates.output, rates.reasoning or 0)
+            call = max(call, rates.call)
+            if caching:
+                input_rate = max(input_rate, rates.cache_write, rates.cache_write_1h)
+            if hears:
+                input_rate = max(input_rate, rates.input_audio)
+            if speaks:
+                output_rate = max(output_rate, rates.output_audio)
+        return Most(call + input_tokens * input_rate, output_rate)
+
+
+def own_price(usd: Mapping[str, Decimal]) -> Price:
+    """Return the price that ``usd`` says in USD per million tokens, by ``KINDS``; ``input`` and ``output`` at least.
+
+    Fractions of a pico-dollar a token are rounded up.
+    """
+    rates: dict[str, int] = {}
+    for kind, instead in KINDS.items():
+        value = usd.get(kind)
+        if value is not None:
+            rates[kind] = int((value * _PICO_A_TOKEN).to_integral_value(ROUND_CEILING))
+        else:
+            assert instead is not None  # input and output are there
+            rates[kind] = rates[instead]
+    return Price((Rates(above=0, **rates),))
 
 
 def price(source: str, model: str, now: float) -> Price | None:
@@ -95,12 +187,13 @@ def _compile(prices: Any) -> Price | None:
 
 
 def _rates(prices: Any, above: int) -> Rates:
-    def rate(*names: str) -> int:
+    def rate(*names: str, unit: int = _PICO_A_TOKEN) -> int:
         for name in names:
             value = getattr(prices, name)
             if value is not None:
                 reached = [tier.price for tier in getattr(value, "tiers", ()) if tier.start <= above]
-                return int(Decimal(reached[-1] if reached else getattr(value, "base", value)) * _PICO_A_TOKEN)
+                usd = Decimal(reached[-1] if reached else getattr(value, "base", value))
+                return int((usd * unit).to_integral_value())  # some have a float's noise: 0.1299999...
         return 0
 
     return Rates(
@@ -112,4 +205,6 @@ def _rates(prices: Any, above: int) -> Rates:
         cache_write_1h=rate("cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
         input_audio=rate("input_audio_mtok", "input_mtok"),
         output_audio=rate("output_audio_mtok", "output_mtok"),
+        reasoning=rate("output_reasoning_mtok") if prices.output_reasoning_mtok is not None else None,
+        call=rate("requests_kcount", unit=_PICO_A_CALL),
     )

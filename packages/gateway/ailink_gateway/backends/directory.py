@@ -9,6 +9,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from decimal import Decimal
 from hashlib import blake2b
 from time import time
 from typing import NamedTuple, TypeVar
@@ -17,7 +18,9 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from ailink_gateway import tokens
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.grant import Breaker, Grant, Key, Service, Upstream
+from ailink_gateway.pricing import PriceRule, in_order
 from ailink_gateway.store.grants import (
     CredentialRow,
     ServiceRow,
@@ -26,11 +29,15 @@ from ailink_gateway.store.grants import (
     load_services,
     load_token,
 )
-from ailink_gateway.store.store import Store
+from ailink_gateway.store.prices import all_prices
+from ailink_gateway.store.rows import Row
+from ailink_gateway.store.spend import Spend, load_spend
+from ailink_gateway.store.store import Store, read_generation
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
 from ailink_provider.auth import Auth, Fixed, Unusable
 from ailink_provider.builtin import dialect_of, dialects, open_access, providers, vendor_of
 from ailink_provider.errors import Failure
+from ailink_provider.prices import own_price
 from ailink_provider.providers import Access, Given, Provider
 from ailink_provider.transport import Origin, Sender
 
@@ -55,6 +62,7 @@ class StoreDirectory:
         base_urls: where each provider is reached, by name; "" is its own address, as its settings have it.
         settings: what else is known of a provider, by name.
         anonymous_project: whose grant callers without a token get; None refuses them.
+        ledger: what is told of every account before a call can spend from it.
     """
 
     def __init__(
@@ -66,11 +74,13 @@ class StoreDirectory:
         *,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         anonymous_project: str | None = None,
+        ledger: MemoryLedger | None = None,
     ) -> None:
         self._store, self._vault, self._sender, self._base_urls = store, vault, sender, base_urls
         self._settings = settings or {}
         self._key = vault.derive(TOKEN_FINGERPRINTS)
         self._anonymous_project = anonymous_project
+        self._ledger = ledger or MemoryLedger(time)
         self._anonymous: Grant | None = None
         self._slot_key = os.urandom(32)
         self._grants: dict[bytes, Grant] = {}
@@ -121,13 +131,15 @@ class StoreDirectory:
         if project is None or self._anonymous is not None:
             return self._anonymous
         generation = self._generation
-        around = await self._store.read(_load_around, project)
+        around = await self._store.read(_load_around, project, None)
+        self._open_accounts(around)
         grant = Grant(
             token_id=None,
             token_name="anonymous",
             project_id=project,
             project=self._of_project(around.credentials),
             services=self._services(around),
+            prices=_price_rules(around),
         )
         if generation == self._generation:
             self._anonymous = grant
@@ -135,6 +147,7 @@ class StoreDirectory:
 
     def _compile(self, row: TokenRow, around: "_Around") -> Grant:
         upstreams = self._own(row, around.credentials)
+        self._open_accounts(around)
         project = self._of_project(around.credentials)
         passthrough = bool(upstreams) and all(upstream.key is None for upstream in upstreams)
         if (
@@ -159,6 +172,7 @@ class StoreDirectory:
             allow_upstream_key=row.allow_upstream_key,
             strict=row.strict_parameters,
             log_level=row.log_level,
+            prices=_price_rules(around),
             expires_at=row.expires_at,
             requests_per_minute=row.requests_per_minute,
             tokens_per_minute=row.tokens_per_minute or 0,
@@ -181,6 +195,10 @@ class StoreDirectory:
             upstream = self._upstream(entry["url"], credential)
             found.append(structs.replace(upstream, priority=entry["priority"], weight=entry["weight"]))
         return found
+    def _open_accounts(self, around: "_Around") -> None:
+        """Tell the ledger of the accounts that a grant spends from."""
+        for scope, spend in around.spend.items():
+            self._ledger.open(scope, spend.totals, spend.limits, around.generation, spend.requests_this_hour)
 
     def _of_project(self, credentials: list[CredentialRow]) -> Mapping[str, Upstream]:
         found: dict[str, Upstream] = {}
@@ -332,15 +350,33 @@ class _Around(NamedTuple):
 
     credentials: list[CredentialRow]
     services: list[ServiceRow]
+    prices: list[Row]
+    spend: dict[tuple[str, str], Spend]
+    generation: int
 
 
 def _load(connection: Connection, fingerprint: bytes) -> tuple[TokenRow | None, _Around | None]:
     row = load_token(connection, fingerprint)
-    return row, _load_around(connection, row.project_id) if row is not None else None
+    return row, _load_around(connection, row.project_id, row.id) if row is not None else None
 
 
-def _load_around(connection: Connection, project_id: str) -> _Around:
-    return _Around(load_project_credentials(connection, project_id), load_services(connection, project_id))
+def _load_around(connection: Connection, project_id: str, token_id: str | None) -> _Around:
+    scopes = [("project", project_id)] if token_id is None else [("token", token_id), ("project", project_id)]
+    now = time()
+    return _Around(
+        load_project_credentials(connection, project_id),
+        load_services(connection, project_id),
+        all_prices(connection),
+        {scope: load_spend(connection, *scope, now) for scope in scopes},
+        read_generation(connection),
+    )
+
+
+def _price_rules(around: _Around) -> tuple[PriceRule, ...]:
+    return in_order(
+        PriceRule(row["provider"], row["model"], own_price({kind: Decimal(usd) for kind, usd in row["rates"].items()}))
+        for row in around.prices
+    )
 
 
 def _keep(cache: dict[K, T], key: K, value: T, limit: int) -> None:

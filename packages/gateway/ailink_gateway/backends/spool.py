@@ -157,9 +157,13 @@ class Spool:
         if segment.written + self._reserved + len(line) + LINE_LIMIT > segment.size:
             segment = self._roll()
         segment.append(line)
+        home = self._home.get(opened.id)
+        if home is None:
+            self._reserved += LINE_LIMIT
+        else:  # this line takes the place of the first
+            home.calls.discard(opened.id)
         segment.calls.add(opened.id)
         self._home[opened.id] = segment
-        self._reserved += LINE_LIMIT
 
     def close(self, record: Record) -> None:
         """Append the record of a call, opened before or refused without one. Raises ``OSError`` if it cannot be

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from ailink_gateway.control.broadcaster import Broadcaster
 from ailink_gateway.control.verification import Auditor
-from ailink_gateway.ports import Breakers
+from ailink_gateway.ports import Breakers, Ledger
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
@@ -29,6 +29,7 @@ class Context(NamedTuple):
     providers: the names that a credential may have as its provider. checks: what must hold for the gateway to be ready,
     by name; each raises ``Failure`` when it does not. auditor: what proves the audit. now: the time, in Unix seconds.
     breakers: those of the calls, where calls are served.
+    ledger: what was spent up to this moment; None where only the store knows.
     """
 
     store: Store
@@ -40,6 +41,7 @@ class Context(NamedTuple):
     checks: Mapping[str, Check]
     now: Callable[[], float]
     breakers: Breakers | None = None
+    ledger: Ledger | None = None
 
 
 async def _context(request: Request) -> Context:

@@ -14,9 +14,11 @@ from ailink_gateway.control import (
     errors,
     health,
     metrics,
+    prices,
     projects,
     services,
     sessions,
+    spend,
     tokens,
     upstream_health,
 )
@@ -25,12 +27,13 @@ from ailink_gateway.control.broadcaster import Broadcaster
 from ailink_gateway.control.context import Check, Context, Exposition
 from ailink_gateway.control.edge import Edge
 from ailink_gateway.control.verification import Auditor
-from ailink_gateway.ports import Breakers
+from ailink_gateway.ports import Breakers, Ledger
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
 _RESOURCES = (
-    projects, credentials, tokens, services, audit, sessions, configuration, health, upstream_health, metrics,
+    projects, credentials, tokens, spend, services, prices, audit, sessions, configuration, health, upstream_health,
+    metrics,
 )
 
 _ABOUT = """
@@ -47,6 +50,7 @@ _TAGS = [
     {"name": "credentials", "description": "The upstream secrets that agents never see. Write-only, stored encrypted."},
     {"name": "tokens", "description": "What agents hold instead of secrets."},
     {"name": "services", "description": "APIs that a project's tokens call by name, with the credential put in."},
+    {"name": "prices", "description": "What models cost, where the published prices do not say, or not what you pay."},
     {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
     {"name": "sessions", "description": "The calls made under one session id: their sum and their order."},
     {"name": "config", "description": "Projects, policies, services and tokens as one file, without a secret."},
@@ -58,7 +62,7 @@ def create_control(
     store: Store, vault: Vault, admin_key: str | None, *, known_providers: Iterable[str] = (),
     broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None, node: Node | None = None,
     exposition: Exposition | None = None, version: str = "0.1.0", now: Callable[[], float] = time.time,
-    breakers: Breakers | None = None,
+    breakers: Breakers | None = None, ledger: Ledger | None = None,
 ) -> FastAPI:
     """Return the control plane as an ASGI application.
 
@@ -72,6 +76,7 @@ def create_control(
         exposition: what ``/metrics`` shows.
         now: the time, in Unix seconds.
         breakers: those of the calls that are served beside it; without, every upstream is taken to be well.
+        ledger: what was spent up to this moment; without it, spend is what the store knows of.
     """
     app = FastAPIOffline(
         title="AIlink", summary="One gateway between AI agents and everything they call.", description=_ABOUT,
@@ -82,7 +87,7 @@ def create_control(
     providers = frozenset(known_providers)
     app.state.context = Context(
         store, vault, providers, broadcaster or Broadcaster(), Auditor(vault, node), exposition, checks or {}, now,
-        breakers,
+        breakers, ledger,
     )
     errors.install(app)
     app.add_middleware(Edge, authenticate=Authenticator(store, vault, admin_key, now))

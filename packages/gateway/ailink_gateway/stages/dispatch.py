@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_plus
 
+from ailink_gateway.charges import FREE, IN_DOUBT
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.forward import (
     api_headers,
@@ -18,7 +19,7 @@ from ailink_gateway.forward import (
     model_target,
     sign,
 )
-from ailink_gateway.grant import Key, Target
+from ailink_gateway.grant import Key, Target, Upstream
 from ailink_gateway.mask import Mask, masked
 from ailink_gateway.ports import Journal, Thoughts
 from ailink_gateway.record import PATH_LIMIT, Opened, capped
@@ -65,6 +66,7 @@ class Dispatch:
             return Reply(200, [(b"content-type", b"application/json")], count_locally(exchange))
         speech = speak(exchange, target, self._thoughts)
         _report(exchange, speech.losses)
+        _report_price(exchange, target)
         path, query = model_target(target.upstream, speech.path)
         request = Request(
             method="POST",
@@ -76,9 +78,9 @@ class Dispatch:
         )
         spellings = key.spellings if key is not None else await sign(request, target.upstream)
         self._open(exchange, target)
-        response = await target.upstream.sender.send(request, exchange.deadline)
-        exchange.upstream_status = response.status
+        response = await _send(exchange, target.upstream, request)
         if not 200 <= response.status < 300:
+            exchange.outstanding = response.status in IN_DOUBT
             raise _whose(exchange, await _refused(target, response, spellings))
         if exchange.streaming:
             return await self._stream(exchange, speech, response, Mask(spellings))
@@ -93,6 +95,8 @@ class Dispatch:
             first = await pump.first()
         except BaseException:
             response.close()
+            # An error that the upstream itself begins with is its answer; a stream that breaks off is none.
+            exchange.outstanding = not pump.refused
             raise
         assert exchange.target is not None
         content_type = speech.content_type.encode() if speech.content_type else response.header(b"content-type")
@@ -118,14 +122,21 @@ class Dispatch:
         )
         spellings = key.spellings if key is not None else await sign(request, upstream)
         self._open(exchange, target)
-        response = await upstream.sender.send(request, exchange.deadline)
-        exchange.upstream_status = response.status
+        response = await _send(exchange, upstream, request)
         headers = api_reply_headers(response, spellings)
         return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)), response.close)
 
     def _open(self, exchange: Exchange, target: Target) -> None:
-        if exchange.opened:
+        """Note that the call is about to be made; once more if an attempt is in doubt, as it counts beside the next.
+
+        Raises ``Failure`` (``spool_full``, or ``budget_exceeded`` if a budget has no room for both).
+        """
+        if exchange.opened and not (exchange.outstanding and exchange.held_nano):
             return
+        held = exchange.held_nano
+        if exchange.opened and held is not None:
+            exchange.lost_nano += held
+            exchange.outstanding = False
         exchange.opened = True
         grant = exchange.grant
         self._journal.open(
@@ -139,6 +150,7 @@ class Dispatch:
                 operation=exchange.route.operation or exchange.route.kind,
                 model=target.model or None,
                 provider=target.upstream.name,
+                held_nano=None if held is None else held + exchange.lost_nano,
             )
         )
 
@@ -150,6 +162,11 @@ class _Pump:
         self._exchange, self._speech, self._response, self._mask = exchange, speech, response, mask
         self._chunks = aiter(response)
         self._ended = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the upstream told of an error, instead of breaking off."""
+        return self._speech.measured.failure is not None and not self._ended
 
     async def first(self) -> bytes:
         """Return the first bytes for the client. Raises the ``Failure`` of a stream that begins with one."""
@@ -218,6 +235,9 @@ def _complete(exchange: Exchange, speech: Speech) -> None:
         exchange.error_code = measured.failure.code
     produced = -(-measured.characters // CHARACTERS_A_TOKEN)
     cut = measured.failure is not None or not measured.complete
+    if not exchange.usage_estimated:
+        # What came to its end without a count is in doubt: it cost more than what can be seen, or may have.
+        exchange.outstanding = measured.usage is None and not cut
     # The count of a stream that was cut short is one that was made at its beginning.
     if measured.usage is None or (cut and measured.usage.output_tokens < produced):
         known = measured.usage or Usage(input_tokens=speech.input_tokens(exchange))
@@ -240,6 +260,24 @@ def _whose(exchange: Exchange, failure: Failure) -> Failure:
         return failure
     message = "Invalid API key: the upstream refused the key that was sent as X-Real-Authorization."
     return Failure("invalid_api_key", message, upstream_status=failure.upstream_status)
+
+
+async def _send(exchange: Exchange, upstream: Upstream, request: Request) -> Response:
+    """Send a request. From its first byte to the answer's end, the attempt is in doubt."""
+    try:
+        response = await upstream.sender.send(request, exchange.deadline)
+    except BaseException:
+        exchange.outstanding = request.begun
+        raise
+    exchange.outstanding = True
+    exchange.upstream_status = response.status
+    return response
+
+
+def _report_price(exchange: Exchange, target: Target) -> None:
+    if exchange.route.operation not in FREE and target.known_price(exchange.created_at) is None:
+        counted = "the configured unknown_price counts" if target.fallback is not None else "its cost is not counted"
+        exchange.warnings.append(f"price: that of {target.model} at {target.upstream.name} is unknown, {counted}")
 
 
 def _report(exchange: Exchange, losses: list[Loss]) -> None:

@@ -13,6 +13,7 @@ from msgspec.json import encode
 from msgspec.structs import astuple
 
 from ailink_gateway import record as rows
+from ailink_gateway.charges import charge
 from ailink_gateway.delivery import Departures, deliver
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.ports import Bodies, Journal, Meter
@@ -21,7 +22,6 @@ from ailink_gateway.trace import read_traceparent, span_of
 from ailink_gateway.transcript import transcribe
 from ailink_provider.chat import Usage
 from ailink_provider.errors import Failure
-from ailink_provider.prices import price
 
 logger = logging.getLogger("ailink")
 
@@ -124,10 +124,6 @@ def row(exchange: Exchange) -> rows.Record:
     """Return the record of an exchange as far as it came."""
     measured, target, grant = exchange.measured, exchange.target, exchange.grant
     usage = _plausible(measured.usage) if exchange.route.operation != "count_tokens" else None
-    cost = None
-    if target is not None and usage is not None:
-        rates = price(target.prices, target.model, exchange.created_at)
-        cost = rates.cost(usage) if rates is not None else None
     failed = exchange.error_code is not None
     trace = read_traceparent(exchange.headers.get(b"traceparent"))
     parent = _named(exchange, b"x-parent-span-id")
@@ -160,7 +156,7 @@ def row(exchange: Exchange) -> rows.Record:
         cache_write_tokens=usage.cache_write_tokens if usage else None,
         reasoning_tokens=usage.reasoning_tokens if usage else None,
         usage_estimated=exchange.usage_estimated,
-        cost_nano=cost,
+        cost_nano=charge(exchange, usage),
         cache_hit=False,
         is_streaming=exchange.streaming,
         finish_reason=_name(measured.finish),

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.rows import Row
+from ailink_gateway.store.spend import add_to_totals
 from ailink_gateway.store.tables import records
 from ailink_provider.errors import Failure
 
@@ -28,13 +29,16 @@ _INSERT = (
 
 
 def insert_records(connection: Connection, batch: Iterable[Mapping[str, Any]]) -> int:
-    """Insert those rows whose ids are not there yet, and return how many that were.
+    """Insert those rows whose ids are not there yet, add them to what was spent, and return how many that were.
 
     A row has a key for each column it knows, at least id, created_at, method, path and outcome; ``chain_code`` is hex.
     Keys of no column are left out; a missing ``request_id`` is the id.
     """
-    values = [_values(row) for row in batch]
-    return connection.exec_driver_sql(_INSERT, values).rowcount if values else 0
+    new = _not_there(connection, batch)
+    if not new:
+        return 0
+    add_to_totals(connection, new)
+    return connection.exec_driver_sql(_INSERT, [_values(row) for row in new]).rowcount
 
 
 def known_ids(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
@@ -85,6 +89,14 @@ def last_sequence(connection: Connection) -> int:
     """Return the sequence number of the row that arrived last, 0 if there is none."""
     number: int = connection.execute(select(func.coalesce(func.max(records.c.sequence), 0))).scalar_one()
     return number
+
+
+def _not_there(connection: Connection, batch: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    by_id: dict[str, Mapping[str, Any]] = {}
+    for row in batch:
+        by_id.setdefault(row["id"], row)
+    known = known_ids(connection, list(by_id))
+    return [row for row_id, row in by_id.items() if row_id not in known] if known else list(by_id.values())
 
 
 def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:

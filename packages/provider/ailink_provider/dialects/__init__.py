@@ -26,6 +26,22 @@ class Loss(NamedTuple):
     why: str
 
 
+class OutputLimit(NamedTuple):
+    """Where a request says how much it may bring about. Names on one level are spellings of the same thing.
+
+    ``within`` are the objects that hold the others, () for the request itself. ``fields`` are the limit of output in
+    tokens, the one to set first; ``counts`` how many answers are asked for, ``batch`` the list of which each item gets
+    that many. ``thinking`` are members that ask for thoughts, ``budget`` is the path to their number below them.
+    """
+
+    fields: tuple[str, ...]
+    within: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    batch: str | None = None
+    thinking: tuple[str, ...] = ()
+    budget: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Sent:
     """What a dialect made of a canonical request, and what is needed to undo it on the reply.
@@ -139,6 +155,7 @@ class Dialect:
     ``write_models`` lists models by name and owner. ``models_path`` is where a service says which models it has, and
     ``read_models`` takes their names from what it says; "" and None where it is not asked. ``credential_query`` is
     where a key may stand in the query.
+    ``limits`` says by operation where a limit of output stands; one that is not in it has no output.
     ``base_version`` is what a base URL ends in whose paths carry no version ("/v1"), "" where they carry their own.
     ``thoughts_bound_to_model`` says that a thought's signature is good for the model alone that gave it.
     """
@@ -157,6 +174,7 @@ class Dialect:
     models_path: str = ""
     read_models: Callable[[dict[str, Any]], list[str]] | None = None
     thoughts_bound_to_model: bool = True
+    limits: Mapping[str, OutputLimit] = field(default_factory=dict)
 
 
 def refuse_bound(chat: Chat, dialect: str) -> None:
@@ -168,5 +186,5 @@ def refuse_bound(chat: Chat, dialect: str) -> None:
         raise chat.bound[0]
 
 
-__all__ = ["Dialect", "Embeddings", "Loss", "Measured", "Meter", "Operation", "Reply", "Sent", "StreamReader",
-           "StreamWriter", "refuse_bound"]
+__all__ = ["Dialect", "Embeddings", "Loss", "Measured", "Meter", "Operation", "OutputLimit", "Reply", "Sent",
+           "StreamReader", "StreamWriter", "refuse_bound"]

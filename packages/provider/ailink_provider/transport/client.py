@@ -63,6 +63,7 @@ class Transport:
         while True:
             connection = pool.idle.pop() if pool.idle and not urgent else await pool.acquire(until, urgent)
             if connection.usable():  # otherwise it has ended meanwhile, and its place is free or soon will be
+                request.begun = True
                 waiter = connection.start(request, head, until)
                 try:
                     return await waiter

@@ -26,6 +26,7 @@ class Request(Struct):
     transport alone sets, which are left out: Host, Content-Length, Transfer-Encoding, Connection and the other
     fields of a connection. A streamed ``body`` goes out chunked. ``resend`` tells whether the request may be sent
     again when a kept-alive connection turns out dead before any byte of an answer; a streamed body never is.
+    ``begun`` is set by who sends it, before the first byte leaves: what fails earlier has reached nobody.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request(Struct):
     headers: list[tuple[bytes, bytes]]
     body: bytes | AsyncIterable[bytes] | None = None
     resend: bool = False
+    begun: bool = False
 
 
 def write_head(request: Request, host: bytes) -> bytes:

@@ -4,7 +4,7 @@ Sources: the API reference and guides at platform.claude.com/docs, the types of 
 of this dialect have no version: paths begin with ``/v1``.
 """
 
-from ailink_provider.dialects import Dialect
+from ailink_provider.dialects import Dialect, OutputLimit
 from ailink_provider.dialects.anthropic_messages.errors import read_error, write_error
 from ailink_provider.dialects.anthropic_messages.listing import write_models
 from ailink_provider.dialects.anthropic_messages.operations import CountTokens, Messages
@@ -19,6 +19,7 @@ DIALECT = Dialect(
     read_error=read_error,
     write_error=write_error,
     write_models=write_models,
+    limits={"chat": OutputLimit(("max_tokens",), thinking=("thinking", "output_config"), budget=("budget_tokens",))},
     credential_header=("x-api-key", ""),
     request_headers=("anthropic-version", "anthropic-beta"),
     fixed_headers={"anthropic-version": "2023-06-01"},

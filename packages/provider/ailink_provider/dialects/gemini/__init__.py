@@ -5,7 +5,7 @@ in the path; a stream that is asked for without ``alt=sse`` is one JSON array. T
 no key.
 """
 
-from ailink_provider.dialects import Dialect, Operation
+from ailink_provider.dialects import Dialect, Operation, OutputLimit
 from ailink_provider.dialects.gemini.embeddings import BatchEmbedding, SingleEmbedding
 from ailink_provider.dialects.gemini.errors import read_error, write_error
 from ailink_provider.dialects.gemini.listing import write_models
@@ -20,12 +20,21 @@ _OPERATIONS: tuple[Operation, ...] = (
     SingleEmbedding(),
 )
 
+_LIMIT = OutputLimit(
+    ("maxOutputTokens", "max_output_tokens"),
+    within=("generationConfig", "generation_config"),
+    counts=("candidateCount", "candidate_count"),
+    thinking=("thinkingConfig", "thinking_config"),
+    budget=("thinkingBudget", "thinking_budget"),
+)
+
 DIALECT = Dialect(
     name=NAME,
     operations={operation.name: operation for operation in _OPERATIONS},
     read_error=read_error,
     write_error=write_error,
     write_models=write_models,
+    limits={"chat": _LIMIT, "chat_array": _LIMIT},
     credential_query="key",
     credential_header=("x-goog-api-key", ""),
     request_headers=("x-goog-api-client",),

@@ -8,7 +8,7 @@ there, and requests of this dialect still pass through untouched.
 Source of the format: OpenAI's API reference and the types of its Python SDK 3.52.
 """
 
-from ailink_provider.dialects import Dialect
+from ailink_provider.dialects import Dialect, OutputLimit
 from ailink_provider.dialects.openai_responses.errors import read_error, write_error
 from ailink_provider.dialects.openai_responses.fields import NAME
 from ailink_provider.dialects.openai_responses.listing import write_models
@@ -16,12 +16,15 @@ from ailink_provider.dialects.openai_responses.operations import Responses
 
 _RESPONSES = Responses()
 
+_LIMIT = OutputLimit(("max_output_tokens",), thinking=("reasoning",), budget=("max_tokens",))
+
 DIALECT = Dialect(
     name=NAME,
     operations={_RESPONSES.name: _RESPONSES, "chat": _RESPONSES},
     read_error=read_error,
     write_error=write_error,
     write_models=write_models,
+    limits={"responses": _LIMIT, "chat": _LIMIT},
     credential_header=("authorization", "Bearer "),
     request_headers=("openai-beta", "x-client-request-id"),
     response_headers=("openai-processing-ms", "openai-version"),
