@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes
 from msgspec import Struct, field
 
 from ailink_provider.auth import Auth
+from ailink_gateway.policy.compiled import NO_POLICIES, Policies
 from ailink_provider.builtin import providers
 from ailink_provider.catalog import Facts
 from ailink_provider.dialects import Dialect
@@ -142,6 +143,7 @@ class Grant(Struct, frozen=True):
     concurrent_requests: int = 0
     own_rate_limit: bool = False
     breaker: Breaker = Breaker()
+    policies: Policies = NO_POLICIES
     resolved: dict[str, list[Target]] = field(default_factory=dict)
 
     @property

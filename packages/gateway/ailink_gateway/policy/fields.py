@@ -1,0 +1,117 @@
+"""The fields that conditions may name, each compiled into what reads it off the facts of a call.
+
+A field is single (a value or MISSING) or several (a list): a repeated query parameter, the targets that may answer, a
+path with ``[*]``. A test of several is met if one of them meets it.
+"""
+
+import re
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from ailink_gateway.policy import paths
+from ailink_gateway.policy.shapes import refuse, shown
+
+# Field -> the attribute of the facts that holds it.
+SINGLE = {
+    "request.method": "method",
+    "request.path": "path",
+    "request.body_size": "body_size",
+    "request.model": "model",
+    "response.status": "status",
+    "agent.name": "agent_name",
+    "token.id": "token_id",
+    "token.name": "token_name",
+    "token.project_id": "project_id",
+    "context.ip": "ip",
+    "context.time.hour": "hour",
+    "context.time.weekday": "weekday",
+    "context.time.date": "date",
+    "usage.spend_today_usd": "spend_today_usd",
+    "usage.spend_month_usd": "spend_month_usd",
+    "usage.requests_today": "requests_today",
+    "usage.requests_this_hour": "requests_this_hour",
+}
+SEVERAL = {"target.model": "target_models", "target.provider": "target_providers"}
+OPEN = ("request.body.<path>", "request.headers.<name>", "request.query.<name>", "response.body.<path>",
+        "response.headers.<name>")  # fmt: skip
+
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
+
+
+class Field(NamedTuple):
+    """What reads a field. ``several`` says that it returns a list."""
+
+    read: Callable[[Any], Any]
+    several: bool
+
+
+def compile_field(name: object, place: str, phase: str) -> Field:
+    """Return what reads the field ``name``. Refuses unknown ones, and replies before there is one."""
+    if not isinstance(name, str) or len(name) > 512:
+        refuse(place, f"must be the name of a field, not {shown(name)}")
+    if name.startswith("response.") and phase != "post":
+        refuse(place, f"is {shown(name)}, which is known in policies with phase post only")
+    if name in SINGLE:
+        return Field(attrgetter(SINGLE[name]), False)
+    if name in SEVERAL:
+        return Field(attrgetter(SEVERAL[name]), True)
+    for prefix, compile_open in _OPENERS:
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return compile_open(name[len(prefix) :], place)
+    known = ", ".join((*SINGLE, *SEVERAL, *OPEN))
+    refuse(place, f"is no field: {shown(name)}; known: {known}")
+
+
+def is_reply_body(name: object) -> bool:
+    """Whether a field is in the body of a reply."""
+    return isinstance(name, str) and name.startswith(("response.body.", "response.body["))
+
+
+def _body(text: str, place: str) -> Field:
+    path = paths.parse(text, place)
+    if paths.EVERY in path:
+        return Field(lambda facts: facts.body_values(path), True)
+    if len(path) == 1 and isinstance(path[0], str):
+        member = path[0]
+        return Field(lambda facts: facts.body_member(member), False)
+    return Field(lambda facts: facts.body_value(path), False)
+
+
+def _reply_body(text: str, place: str) -> Field:
+    path = paths.parse(text, place)
+    if paths.EVERY in path:
+        return Field(lambda facts: facts.reply_values(path), True)
+    return Field(lambda facts: facts.reply_value(path), False)
+
+
+def _header(text: str, place: str) -> Field:
+    name = _header_name(text, place)
+    return Field(lambda facts: facts.header(name), False)
+
+
+def _reply_header(text: str, place: str) -> Field:
+    name = _header_name(text, place)
+    return Field(lambda facts: facts.reply_header(name), False)
+
+
+def _header_name(text: str, place: str) -> bytes:
+    if not _HEADER.fullmatch(text):
+        refuse(place, f"must end in the name of a header, not {shown(text)}")
+    return text.lower().encode()
+
+
+def _query(text: str, place: str) -> Field:
+    return Field(lambda facts: facts.query(text), True)
+
+
+_OPENERS: tuple[tuple[str, Callable[[str, str], Field]], ...] = (
+    ("request.body.", _body),
+    ("request.body", lambda text, place: _body(text, place) if text.startswith("[") else refuse(place, "is no field")),
+    ("request.headers.", _header),
+    ("request.query.", _query),
+    ("response.body.", _reply_body),
+    ("response.body",
+     lambda text, place: _reply_body(text, place) if text.startswith("[") else refuse(place, "is no field")),
+    ("response.headers.", _reply_header),
+)  # fmt: skip
