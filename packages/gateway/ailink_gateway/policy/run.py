@@ -31,13 +31,14 @@ class Tools(Struct, frozen=True):
 
 
 class Run:
-    """A call that is judged. ``policy`` is the one at work, ``mode`` how it is."""
+    """A call that is judged. ``policy`` is the one at work; ``mode`` tells whether it is only watched."""
+
+    policy: Policy
 
     __slots__ = ("_restrictions", "exchange", "facts", "mode", "policy", "tools")
 
-    def __init__(self, exchange: "Exchange", facts: Facts, tools: Tools, policy: Policy, mode: Mode) -> None:
+    def __init__(self, exchange: "Exchange", facts: Facts, tools: Tools, mode: Mode) -> None:
         self.exchange, self.facts, self.tools = exchange, facts, tools
-        self.policy = policy
         self.mode: Mode = mode
         self._restrictions: list[tuple[str, Callable[[Target], bool]]] = []
 
