@@ -15,12 +15,14 @@ from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Key, Snapshot, Upstream
 from ailink_gateway.pipeline import compose
+from ailink_gateway.ports import Spent
 from ailink_gateway.record import Opened, Record
 from ailink_gateway.stages.admit import Admit
 from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
+from ailink_gateway.stages.govern import Govern
 from ailink_gateway.stages.record import Record as RecordStage
 from ailink_gateway.targets import Resolver
 from ailink_provider.errors import Failure
@@ -135,6 +137,16 @@ class Listener:
         return answer
 
 
+class Books:
+    """A ledger in which a test writes what was spent, by scope and id."""
+
+    def __init__(self) -> None:
+        self.spendings: dict[tuple[str, str], Spent] = {}
+
+    def spent(self, scope: str, scope_id: str) -> Spent | None:
+        return self.spendings.get((scope, scope_id))
+
+
 class Answer(NamedTuple):
     """What a client got."""
 
@@ -156,6 +168,16 @@ def journal() -> Journal:
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
+
+
+@pytest.fixture
+def limiter() -> MemoryLimiter:
+    return MemoryLimiter()
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
 
 
 @pytest.fixture
@@ -238,7 +260,9 @@ def call(
     journal: Journal,
     make_client: type[Client],
     make_exchange: Callable[..., Exchange],
+    listener: Listener,
     limiter: MemoryLimiter,
+    books: Books,
     breakers: MemoryBreakers,
 ) -> Callable[..., Awaitable[Answer]]:
     """Runs a request through all stages, as the bearer of ``grant``; ``prepare`` may change the exchange first."""
@@ -252,11 +276,13 @@ def call(
         exchange = make_exchange(method, path, headers, body=body, caller=caller, **request)
         if prepare is not None:
             prepare(exchange)
+        resolver = Resolver(snapshot or Snapshot())
         stages = (
             RecordStage(journal),
             Authenticate(Callers(t=grant)),
             Admit(limiter),
-            Choose(Resolver(snapshot or Snapshot())),
+            Choose(resolver),
+            Govern(limiter, resolver, listener, ledger=books),
             Attempt(breakers),
             Dispatch(journal, MemoryThoughts()),
         )

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from time import time
 from typing import NamedTuple, TypeVar
@@ -18,11 +18,16 @@ from sqlalchemy import Connection
 
 from ailink_gateway import tokens
 from ailink_gateway.grant import Breaker, Grant, Key, Service, Upstream
+from ailink_gateway.policy.compiled import Policies, Policy, gather
+from ailink_gateway.policy.compiler import compile_policy
 from ailink_gateway.store.grants import (
     CredentialRow,
+    PolicyRow,
     ServiceRow,
     TokenRow,
+    load_policies,
     load_project_credentials,
+    load_project_policy_ids,
     load_services,
     load_token,
 )
@@ -41,6 +46,7 @@ UNKNOWN = 10_000
 SIGNERS = 1_000
 # Where calls to a provider go that has no address: nowhere, as its credential cannot be used either.
 UNREACHABLE = "http://unreachable.invalid"
+POLICIES = 10_000  # versions that are kept compiled
 K = TypeVar("K")
 T = TypeVar("T")
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
@@ -77,6 +83,7 @@ class StoreDirectory:
         self._unknown: dict[bytes, str] = {}
         # What signs calls outlives grants, for the sake of the access tokens that it holds.
         self._signers: dict[tuple[str, str], tuple[bytes, Access]] = {}
+        self._policies: dict[tuple[str, int], Policy] = {}
         self._generation = 0
         store.on_change(self._forget)
 
@@ -122,12 +129,15 @@ class StoreDirectory:
             return self._anonymous
         generation = self._generation
         around = await self._store.read(_load_around, project)
+        policies = self._attached(around, ())
         grant = Grant(
             token_id=None,
             token_name="anonymous",
             project_id=project,
             project=self._of_project(around.credentials),
             services=self._services(around),
+            own_rate_limit=policies.own_rate_limit,
+            policies=policies,
         )
         if generation == self._generation:
             self._anonymous = grant
@@ -136,6 +146,7 @@ class StoreDirectory:
     def _compile(self, row: TokenRow, around: "_Around") -> Grant:
         upstreams = self._own(row, around.credentials)
         project = self._of_project(around.credentials)
+        policies = self._attached(around, row.policy_ids)
         passthrough = bool(upstreams) and all(upstream.key is None for upstream in upstreams)
         if (
             not upstreams
@@ -164,6 +175,8 @@ class StoreDirectory:
             tokens_per_minute=row.tokens_per_minute or 0,
             concurrent_requests=row.concurrent_requests or 0,
             breaker=Breaker(**row.circuit_breaker),
+            own_rate_limit=policies.own_rate_limit,
+            policies=policies,
         )
 
     def _own(self, row: TokenRow, credentials: list[CredentialRow]) -> list[Upstream]:
@@ -180,6 +193,27 @@ class StoreDirectory:
             credential = by_id[named] if named is not None else row.credential
             upstream = self._upstream(entry["url"], credential)
             found.append(structs.replace(upstream, priority=entry["priority"], weight=entry["weight"]))
+        return found
+
+    def _attached(self, around: "_Around", policy_ids: Sequence[str]) -> Policies:
+        known = {policy.id: policy for policy in around.policies}
+        return gather(
+            [self._policy(known, policy_id) for policy_id in around.policy_ids],
+            [self._policy(known, policy_id) for policy_id in policy_ids],
+        )
+
+    def _policy(self, known: Mapping[str, PolicyRow], policy_id: str) -> Policy:
+        row = known.get(policy_id)
+        if row is None:  # nobody may call past a policy that cannot be found
+            raise Failure("internal_error", f"The policy {policy_id!r} is attached and does not exist.")
+        found = self._policies.get((row.id, row.version))
+        if found is None:
+            try:
+                found = compile_policy(row.document(), policy_id=row.id, version=row.version)
+            except Failure as failure:
+                message = f"The policy {row.name!r} cannot be read by this version: {failure.message}"
+                raise Failure("internal_error", message) from None
+            _keep(self._policies, (row.id, row.version), found, POLICIES)
         return found
 
     def _of_project(self, credentials: list[CredentialRow]) -> Mapping[str, Upstream]:
@@ -332,15 +366,23 @@ class _Around(NamedTuple):
 
     credentials: list[CredentialRow]
     services: list[ServiceRow]
+    policy_ids: Sequence[str]
+    policies: list[PolicyRow]
 
 
 def _load(connection: Connection, fingerprint: bytes) -> tuple[TokenRow | None, _Around | None]:
     row = load_token(connection, fingerprint)
-    return row, _load_around(connection, row.project_id) if row is not None else None
+    return row, _load_around(connection, row.project_id, row.policy_ids) if row is not None else None
 
 
-def _load_around(connection: Connection, project_id: str) -> _Around:
-    return _Around(load_project_credentials(connection, project_id), load_services(connection, project_id))
+def _load_around(connection: Connection, project_id: str, policy_ids: Sequence[str] = ()) -> _Around:
+    of_project = load_project_policy_ids(connection, project_id)
+    return _Around(
+        load_project_credentials(connection, project_id),
+        load_services(connection, project_id),
+        of_project,
+        load_policies(connection, {*of_project, *policy_ids}),
+    )
 
 
 def _keep(cache: dict[K, T], key: K, value: T, limit: int) -> None:

@@ -14,6 +14,7 @@ from ailink_gateway.control import (
     errors,
     health,
     metrics,
+    policies,
     projects,
     services,
     sessions,
@@ -30,7 +31,7 @@ from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
 _RESOURCES = (
-    projects, credentials, tokens, services, audit, sessions, configuration, health, upstream_health, metrics,
+    projects, credentials, tokens, services, policies, audit, sessions, configuration, health, upstream_health, metrics,
 )
 
 _ABOUT = """
@@ -47,6 +48,7 @@ _TAGS = [
     {"name": "credentials", "description": "The upstream secrets that agents never see. Write-only, stored encrypted."},
     {"name": "tokens", "description": "What agents hold instead of secrets."},
     {"name": "services", "description": "APIs that a project's tokens call by name, with the credential put in."},
+    {"name": "policies", "description": "Rules over calls: refuse, limit, rewrite, route, or have a person decide."},
     {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
     {"name": "sessions", "description": "The calls made under one session id: their sum and their order."},
     {"name": "config", "description": "Projects, policies, services and tokens as one file, without a secret."},

@@ -313,7 +313,9 @@ def _pairs(name: str, value: Any) -> list[tuple[str, str]]:
 
 # --- multipart -----------------------------------------------------------------------------------
 
-_BOUNDARY = re.compile(r'(?i)multipart/form-data\s*;\s*boundary=(?:"([^"\\]{1,70})"|([!#-.0-9A-Z_a-z^`|~\'+]{1,70}))\s*')
+_BOUNDARY = re.compile(
+    r"""(?i)multipart/form-data\s*;\s*boundary=(?:"([^"\\]{1,70})"|([!#-.0-9A-Z_a-z^`|~'+]{1,70}))\s*"""
+)
 _DISPOSITION = re.compile(
     rb'(?i)content-disposition: ?form-data; ?name="([^"\\\r\n]{1,256})"(?:; ?filename="([^"\\\r\n]{0,256})")?'
 )

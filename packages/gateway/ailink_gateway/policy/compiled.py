@@ -25,25 +25,31 @@ class _Allow:
 ALLOW: Final = _Allow()
 """The verdict that ends a policy: what its other rules say no longer matters."""
 
-Verdict: TypeAlias = "None | _Allow | Failure | Awaitable[Failure | None]"
-Foresight: TypeAlias = "None | _Allow | Failure | str"
+Verdict: TypeAlias = "_Allow | Failure | Awaitable[Failure | None] | None"
+Foresight: TypeAlias = "_Allow | Failure | str | None"
 
 
 class Action(Protocol):
     """What a rule does. Each is made once and judges many calls."""
 
-    name: str
-    rewrites: bool
-    """Whether ``apply`` changes the request or the reply, and nothing outside of it."""
-    reads_reply: bool
-    """Whether it needs the whole body of a reply."""
+    @property
+    def name(self) -> str:
+        """What it is called in documents."""
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether ``apply`` changes the request or the reply, and nothing outside of it."""
+
+    @property
+    def reads_reply(self) -> bool:
+        """Whether it needs the whole body of a reply."""
 
     def apply(self, run: "Run", rule: "Rule") -> Verdict:
         """Do it: return None to go on, ALLOW, the ``Failure`` of a refusal, or what is to be awaited for it."""
 
     def foresee(self, run: "Run", rule: "Rule") -> "Foresight":
-        """Return what ``apply`` would do, with no effect but on counters of ``run.mode``: the refusal, ALLOW, a short text
-        such as "tag a=b", or None for nothing.
+        """Return what ``apply`` would do, with no effect but on counters of ``run.mode``: the refusal, ALLOW, a
+        short text such as "tag a=b", or None for nothing.
         """
 
 

@@ -28,8 +28,8 @@ def compile_policy(
 ) -> Policy:
     """Return the policy of a document ``{name, mode, phase, rules, retry}``.
 
-    Raises ``Failure`` (``validation_error``) whose ``details`` name every rule that is wrong, and the place in it; never
-    anything else, whatever JSON the document is.
+    Raises ``Failure`` (``validation_error``) whose ``details`` name every rule that is wrong, and the place in it; and
+    nothing else, whatever JSON the document is.
     """
     members = Members(document, place)
     name = members.text("name", most=128)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
@@ -30,6 +30,9 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 _UNREAD: Any = object()
 
+Spending: TypeAlias = "Callable[[Literal['token', 'project']], Spent]"
+"""What the caller's token or project has spent before this call."""
+
 
 class Undecidable(Exception):
     """What a condition asks for is not known. ``args[0]`` says what."""
@@ -40,9 +43,7 @@ class Facts:
 
     __slots__ = ("_body", "_moment", "_spent", "answer", "clock", "exchange", "spending")
 
-    def __init__(
-        self, exchange: "Exchange", spending: "Callable[[Literal['token', 'project']], Spent]", *, clock: Callable[[], float] = time
-    ) -> None:
+    def __init__(self, exchange: "Exchange", spending: "Spending", *, clock: Callable[[], float] = time) -> None:
         self.exchange = exchange
         self.spending = spending
         self.clock = clock
@@ -96,27 +97,26 @@ class Facts:
         """Return the values of a query parameter."""
         return [value for key, value in self.exchange.parameters() if key == name] if self.exchange.query else []
 
-    @property
-    def body(self) -> Body | None:
-        """The body, read when it is first asked for. Raises ``Failure`` if it cannot be."""
+    def read_body(self) -> Body | None:
+        """Return the body, read when it is first asked for. Raises ``Failure`` if it cannot be."""
         if self._body is _UNREAD:
             exchange = self.exchange
             model = exchange.route.kind == "model"
             self._body = read_body(exchange.header(b"content-type"), exchange.body, model=model)
         return self._body  # type: ignore[no-any-return]
 
-    @body.setter
-    def body(self, body: Body) -> None:
+    def put_body(self, body: Body) -> None:
+        """Have this be the body from now on."""
         self._body = body
 
     def body_value(self, path: Path) -> Any:
         """Return what a path in the body leads to."""
-        body = self.body
+        body = self.read_body()
         return MISSING if body is None else paths.read(body.tree, path)
 
     def body_values(self, path: Path) -> list[Any]:
         """Return everything that a path in the body leads to."""
-        body = self.body
+        body = self.read_body()
         return [] if body is None else paths.read_all(body.tree, path)
 
     def body_member(self, name: str) -> Any:

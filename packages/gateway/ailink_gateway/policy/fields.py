@@ -56,11 +56,10 @@ def compile_field(name: object, place: str, phase: str) -> Field:
         return Field(attrgetter(SINGLE[name]), False)
     if name in SEVERAL:
         return Field(attrgetter(SEVERAL[name]), True)
-    for prefix, compile_open in _OPENERS:
-        if name.startswith(prefix) and len(name) > len(prefix):
-            return compile_open(name[len(prefix) :], place)
-    known = ", ".join((*SINGLE, *SEVERAL, *OPEN))
-    refuse(place, f"is no field: {shown(name)}; known: {known}")
+    prefix = next((prefix for prefix in _OPENERS if name.startswith(prefix) and len(name) > len(prefix)), None)
+    if prefix is None:
+        refuse(place, f"is no field: {shown(name)}; known: {', '.join((*SINGLE, *SEVERAL, *OPEN))}")
+    return _OPENERS[prefix](name[len(prefix) :], place)
 
 
 def is_reply_body(name: object) -> bool:
@@ -105,13 +104,23 @@ def _query(text: str, place: str) -> Field:
     return Field(lambda facts: facts.query(text), True)
 
 
-_OPENERS: tuple[tuple[str, Callable[[str, str], Field]], ...] = (
-    ("request.body.", _body),
-    ("request.body", lambda text, place: _body(text, place) if text.startswith("[") else refuse(place, "is no field")),
-    ("request.headers.", _header),
-    ("request.query.", _query),
-    ("response.body.", _reply_body),
-    ("response.body",
-     lambda text, place: _reply_body(text, place) if text.startswith("[") else refuse(place, "is no field")),
-    ("response.headers.", _reply_header),
-)  # fmt: skip
+def _root(compile_path: Callable[[str, str], Field]) -> Callable[[str, str], Field]:
+    """A body may be a list: then its path begins with a bracket and no dot."""
+
+    def compile_root(text: str, place: str) -> Field:
+        if not text.startswith("["):
+            refuse(place, f"is no field: {shown(text)} stands behind the body without a dot")
+        return compile_path(text, place)
+
+    return compile_root
+
+
+_OPENERS: dict[str, Callable[[str, str], Field]] = {
+    "request.body.": _body,
+    "request.body": _root(_body),
+    "request.headers.": _header,
+    "request.query.": _query,
+    "response.body.": _reply_body,
+    "response.body": _root(_reply_body),
+    "response.headers.": _reply_header,
+}

@@ -36,10 +36,9 @@ async def _apply(policy: Policy, run: Run) -> None:
                 continue
             if verdict is ALLOW:
                 return
-            if not isinstance(verdict, Failure):
-                verdict = await verdict  # type: ignore[misc]
-            if verdict is not None:
-                raise verdict  # type: ignore[misc]
+            failure = verdict if isinstance(verdict, Failure) else await verdict  # type: ignore[misc]
+            if failure is not None:
+                raise failure
 
 
 def observe(policies: Sequence[Policy], run: Run) -> list[str]:

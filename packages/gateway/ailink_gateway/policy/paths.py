@@ -83,8 +83,8 @@ def read_all(tree: Any, path: Path) -> list[Any]:
 
 
 def write(tree: Any, path: Path, value: Any) -> Any:
-    """Return ``tree`` with what the path leads to set to a copy of ``value``: objects and lists on the way are made, and
-    take the place of what is neither. ``[*]`` is every entry that is there.
+    """Return ``tree`` with what the path leads to set to a copy of ``value``: objects and lists on the way are made,
+    and take the place of what is neither. ``[*]`` is every entry that is there.
     """
     if not path:
         return deepcopy(value)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-import re2
+import re2  # type: ignore[import-untyped]
 
 from ailink_gateway.policy.shapes import refuse
 

@@ -6,7 +6,6 @@ What a rule makes of a gathered stream is written as a stream again, so that the
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
-
 from ailink_gateway.envelope import read_tree
 from ailink_gateway.policy.bodies import Body, JsonBody, Unreadable, read_body
 from ailink_gateway.policy.paths import MISSING
@@ -99,7 +98,8 @@ async def gather(reply: "Reply") -> bytes:
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST:
-                raise Failure("upstream_failed", f"The reply is longer than {LARGEST} bytes, and a policy must read it.")
+                message = f"A policy must read the reply, and it is longer than {LARGEST} bytes."
+                raise Failure("upstream_failed", message)
     finally:
         await reply.body.aclose()
     return b"".join(chunks)

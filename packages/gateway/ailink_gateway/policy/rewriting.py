@@ -111,9 +111,10 @@ def _asks_model(run: "Run", edit: Edit) -> bool:
 
 
 def _body(run: "Run", edits: Sequence[Edit]) -> Body | None:
-    body = run.facts.body
+    body = run.facts.read_body()
     if body is None and run.exchange.method not in _WITHOUT_BODY and any(isinstance(edit, SetField) for edit in edits):
-        body = run.facts.body = JsonBody(b"", {})
+        body = JsonBody(b"", {})
+        run.facts.put_body(body)
         set_header(run.exchange, b"content-type", b"application/json")
     return body
 

@@ -64,7 +64,7 @@ class Run:
         return self._held(targets)
 
     def restrict(self, test: "Callable[[Target], bool]") -> None:
-        """Leave only targets that meet ``test``, now and whatever later rules do. Raises ``Failure`` if none is left."""
+        """Leave only targets that meet ``test``, now and after any later rule. Raises ``Failure`` if none is left."""
         self._restrictions.append((self.policy.name, test))
         self.exchange.targets = self._held(self.exchange.targets)
 

@@ -65,7 +65,7 @@ class Members:
             return value
         if not isinstance(value, str) or not least <= len(value) <= most:
             refuse(self.at(name), f"must be a text of {least} to {most} characters, not {shown(value)}")
-        if any(character < " " and character not in "\n\t" or "\x7f" <= character <= "\x9f" for character in value):
+        if any((character < " " and character not in "\n\t") or "\x7f" <= character <= "\x9f" for character in value):
             refuse(self.at(name), "must have no control characters")
         if any("\ud800" <= character <= "\udfff" for character in value):
             refuse(self.at(name), "must be valid text")

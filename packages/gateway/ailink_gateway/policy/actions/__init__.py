@@ -1,6 +1,6 @@
 """What rules can do: one file for each kind of action, each listed in ``ACTIONS`` by its name in documents.
 
-A new action is a new file with ``read(members, phase)``, which refuses what is wrong in the document, and its line here.
+A new action is a new file with a function that reads it, refusing what is wrong in the document, and its line here.
 """
 
 from collections.abc import Callable

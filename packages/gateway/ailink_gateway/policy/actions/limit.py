@@ -20,7 +20,7 @@ Key = Literal["token", "agent", "ip", "user", "global"]
 
 
 class RateLimit(Struct, frozen=True):
-    """Lets so many calls through in any ``window`` seconds, counted by ``key``. ``place`` tells a policy's limits apart."""
+    """Lets so many calls through in any ``window`` seconds, by ``key``. ``place`` tells a policy's limits apart."""
 
     window: int
     most: int

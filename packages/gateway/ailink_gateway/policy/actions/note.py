@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
 from ailink_gateway.policy.comparisons import text_of
+from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
 from ailink_gateway.policy.shapes import Members, refuse, shown
 
 if TYPE_CHECKING:

@@ -72,7 +72,7 @@ def _body(run: "Run") -> tuple[Body | None, int]:
     size = len(run.exchange.body) if answer is None else len(answer.data or b"")
     if size > LARGEST:
         raise Unreadable(f"it is larger than the {LARGEST} bytes that are validated")
-    return (run.facts.body if answer is None else answer.body), size
+    return (run.facts.read_body() if answer is None else answer.body), size
 
 
 def read_schema(members: Members, phase: str) -> ValidateSchema:
@@ -153,11 +153,10 @@ class _Reader:
 
     def _referred(self, reference: object, place: str) -> Any:
         steps = reference.split("/") if isinstance(reference, str) else []
-        if len(steps) == 3 and steps[0] == "#" and steps[1] in _DEFINITIONS:
-            found = self._root.get(steps[1])
-            if isinstance(found, dict) and steps[2] in found:
-                return found[steps[2]]
-        refuse(place, 'must be "#/$defs/<name>" of this schema')
+        found = self._root.get(steps[1]) if len(steps) == 3 and steps[0] == "#" and steps[1] in _DEFINITIONS else None
+        if not isinstance(found, dict) or steps[2] not in found:
+            refuse(place, 'must be "#/$defs/<name>" of this schema')
+        return found[steps[2]]
 
 
 def _items(value: object) -> list[tuple[str, Any]]:
@@ -179,4 +178,6 @@ def _validator() -> Any:
             if len(seen) != len(instance):
                 yield ValidationError("has an entry twice")
 
-    return extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"pattern": pattern, "uniqueItems": unique}
+    )
