@@ -117,7 +117,7 @@ class JsonBody:
         """See ``Body``."""
         if self._touched is None or not isinstance(self.tree, dict):
             return _dump(self.tree)
-        before = read_members(self._data) if self._data else {}
+        before = _raw_members(self._data)
         members = {
             name: before[name] if name in before and name not in self._touched else msgspec.Raw(_dump(value))
             for name, value in self.tree.items()
@@ -230,6 +230,13 @@ def _concrete(tree: Any, path: Path) -> list[Path]:
                 for steps, value in found if (entry := paths.read(value, (step,))) is not MISSING
             ]  # fmt: skip
     return [steps for steps, _ in found]
+
+
+def _raw_members(data: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return read_members(data) if data else {}
+    except Failure:  # such as half a surrogate pair, which only the slow reader takes: all of it is written anew
+        return {}
 
 
 # --- forms ---------------------------------------------------------------------------------------
