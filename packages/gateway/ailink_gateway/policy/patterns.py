@@ -56,8 +56,8 @@ def glob(pattern: object, place: str) -> Callable[[str], bool]:
     """Return whether a whole text fits: ``*`` is any characters, slashes too, ``?`` one, ``[ab]`` one of these."""
     if not isinstance(pattern, str) or not 0 < len(pattern) <= LONGEST:
         refuse(place, f"must be a glob of 1 to {LONGEST} characters")
-    if not any(character in pattern for character in "*?["):
-        return pattern.__eq__
+    if "?" not in pattern and "[" not in pattern:
+        return _starred(pattern)
     match = compile_regex(_of_glob(pattern, place), place).fullmatch
     return lambda text: match(encoded(text)) is not None
 
@@ -65,7 +65,39 @@ def glob(pattern: object, place: str) -> Callable[[str], bool]:
 def any_glob(patterns: tuple[str, ...], place: str) -> Callable[[str], bool]:
     """Return whether a text fits one of these globs."""
     tests = [glob(pattern, f"{place}[{index}]") for index, pattern in enumerate(patterns)]
-    return lambda text: any(test(text) for test in tests)
+
+    def fits(text: str) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator takes longer than most of the tests
+            if test(text):
+                return True
+        return False
+
+    return tests[0] if len(tests) == 1 else fits
+
+
+def _starred(pattern: str) -> Callable[[str], bool]:
+    """The same for a glob of stars alone: most are, and this takes a tenth of the time."""
+    first, *middle = pattern.split("*")
+    if not middle:
+        return pattern.__eq__
+    last = middle.pop()
+    middle = [part for part in middle if part]
+    least = len(first) + len(last)
+    if not middle:
+        return lambda text: len(text) >= least and text.startswith(first) and text.endswith(last)
+
+    def fits(text: str) -> bool:
+        if len(text) < least or not (text.startswith(first) and text.endswith(last)):
+            return False
+        position, end = len(first), len(text) - len(last)
+        for part in middle:
+            position = text.find(part, position, end)
+            if position < 0:
+                return False
+            position += len(part)
+        return True
+
+    return fits
 
 
 def _of_glob(pattern: str, place: str) -> str:

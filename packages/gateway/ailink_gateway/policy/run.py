@@ -1,6 +1,7 @@
 """One call on its way through the policies: what actions are given, and what they leave behind."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -70,7 +71,7 @@ class Run:
 
     def _held(self, targets: "list[Target]") -> "list[Target]":
         for policy, test in self._restrictions:
-            kept = [target for target in targets if test(target)]
+            kept = list(filter(test, targets))
             if not kept:
                 raise not_allowed(policy, [target.model for target in targets])
             targets = kept
@@ -79,14 +80,17 @@ class Run:
     def tell_limit(self, limit: int, taken: "Taken") -> None:
         """Have the client told of a limit, unless it is told of a tighter one already."""
         headers = self.exchange.response_headers
-        told = next((value for name, value in headers if name == _REMAINING), b"")
-        if told.isdigit() and int(told) <= taken.remaining:
-            return
+        for name, value in headers:
+            if name == _REMAINING:
+                if int(value) <= taken.remaining:
+                    return
+                headers = [header for header in headers if header[0] not in _TOLD]
+                break
         self.exchange.response_headers = [
-            *(header for header in headers if header[0] not in _TOLD),
+            *headers,
             (_LIMIT, b"%d" % limit),
             (_REMAINING, b"%d" % taken.remaining),
-            (_RESET, b"%d" % max(1, -int(-taken.reset_seconds // 1))),
+            (_RESET, b"%d" % ceil(taken.reset_seconds)),
         ]
 
 

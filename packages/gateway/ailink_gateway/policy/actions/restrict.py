@@ -72,7 +72,7 @@ class Models(Struct, frozen=True):
     It holds for whatever later rules route to, too.
     """
 
-    is_open: Callable[[str], bool]
+    is_open: Callable[[str, str], bool]
 
     name = "models"
     rewrites = False
@@ -88,15 +88,12 @@ class Models(Struct, frozen=True):
         """See ``Action``."""
         models, providers = run.facts.target_models, run.facts.target_providers
         named = list(zip(models, providers, strict=False))
-        if not named or any(self._open(model, provider) for model, provider in named):
+        if not named or any(self.is_open(model, provider) for model, provider in named):
             return None
         return not_allowed(run.policy.name, models)
 
     def _fits(self, target: "Target") -> bool:
-        return self._open(target.model, target.upstream.name)
-
-    def _open(self, model: str, provider: str) -> bool:
-        return self.is_open(f"{model}\n{provider}/{model}")
+        return self.is_open(target.model, target.upstream.name)
 
 
 def read_methods(members: Members, phase: str) -> Methods:
@@ -114,14 +111,12 @@ def read_paths(members: Members, phase: str) -> Paths:
 
 def read_models(members: Members, phase: str) -> Models:
     """Read ``models{allow, deny}``: globs."""
-    fits = _globs(members)
+    allow, deny = _globs(members)
 
-    def is_open(names: str) -> bool:
-        model, _, qualified = names.partition("\n")
-        allow, deny = fits
-        if deny is not None and (deny(model) or deny(qualified)):
+    def is_open(model: str, provider: str) -> bool:
+        if deny is not None and (deny(model) or deny(f"{provider}/{model}")):
             return False
-        return allow is None or allow(model) or allow(qualified)
+        return allow is None or allow(model) or allow(f"{provider}/{model}")
 
     return Models(is_open)
 
