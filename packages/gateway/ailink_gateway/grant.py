@@ -9,8 +9,8 @@ from urllib.parse import quote_from_bytes
 
 from msgspec import Struct, field
 
-from ailink_provider.auth import Auth
 from ailink_gateway.policy.compiled import NO_POLICIES, Policies
+from ailink_provider.auth import Auth
 from ailink_provider.builtin import providers
 from ailink_provider.catalog import Facts
 from ailink_provider.dialects import Dialect
