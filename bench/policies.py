@@ -73,7 +73,7 @@ async def measure(policies: list[list[dict[str, Any]]]) -> float:
             rules in enumerate(policies)
     ]
     grant = Grant("tok_1", "bench", "default", policies=gather(compiled[:1], compiled[1:]))
-    govern = Govern(MemoryLimiter(), Books(), Resolver(Snapshot()), transport)
+    govern = Govern(MemoryLimiter(), Resolver(Snapshot()), transport, ledger=Books())
     body = msgspec.json.encode({
         "model": "gpt-4o", "max_tokens": 100,
         "messages": [{"role": "system", "content": "Be brief."},

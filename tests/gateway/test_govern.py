@@ -23,6 +23,10 @@ CHAT = "/v1/chat/completions"
 JSON = [(b"content-type", b"application/json")]
 
 
+def spent(**some: int) -> Spent:
+    return Spent(**{**dict.fromkeys(Spent.__struct_fields__, 0), **some})
+
+
 def chat(model: str = "gpt-4o", **fields: Any) -> bytes:
     return json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}], **fields}).encode()
 
@@ -230,9 +234,9 @@ async def test_a_spend_cap_refuses_once_it_is_reached(call: Call, grant_of: Gran
     grant = grant_of([{"type": "spend_cap", "period": period, "limit_usd": 1.5}])
     name = {"daily": "today_nano", "monthly": "month_nano", "lifetime": "lifetime_nano"}[period]
     assert (await call(grant, "GET", "/x")).status == 200
-    books.spendings["token", "tok_1"] = Spent(**{name: 1_499_999_999})
+    books.spendings["token", "tok_1"] = spent(**{name: 1_499_999_999})
     assert (await call(grant, "GET", "/x")).status == 200
-    books.spendings["token", "tok_1"] = Spent(**{name: 1_500_000_000})
+    books.spendings["token", "tok_1"] = spent(**{name: 1_500_000_000})
     answer = await call(grant, "GET", "/x")
     assert answer.status == 402
     assert (error(answer)["code"], error(answer)["reason"]) == ("spend_cap_reached", "spend_cap_reached")
@@ -240,19 +244,19 @@ async def test_a_spend_cap_refuses_once_it_is_reached(call: Call, grant_of: Gran
 
 async def test_a_projects_spend_cap_is_of_the_project(call: Call, grant_of: GrantOf, books: Any) -> None:
     grant = grant_of(of_project=[[{"type": "spend_cap", "period": "daily", "limit_usd": 1}]])
-    books.spendings["token", "tok_1"] = Spent(today_nano=10**10)
+    books.spendings["token", "tok_1"] = spent(today_nano=10**10)
     assert (await call(grant, "GET", "/x")).status == 200
-    books.spendings["project", "p"] = Spent(today_nano=10**9)
+    books.spendings["project", "p"] = spent(today_nano=10**9)
     assert (await call(grant, "GET", "/x")).status == 402
 
 
 async def test_a_throttle_is_ended_by_the_client_that_leaves_and_by_the_deadline(
-    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, books: Any, listener: Any
+    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, listener: Any
 ) -> None:
     async def proceed(exchange: Exchange) -> Reply:
         return Reply(200)
 
-    govern = Govern(limiter, books, Resolver(Snapshot()), listener)
+    govern = Govern(limiter, Resolver(Snapshot()), listener)
     exchange = make_exchange("GET", "/x")
     exchange.grant = grant_of([{"type": "throttle", "delay_ms": 60_000}])
     exchange.deadline = asyncio.get_running_loop().time()
@@ -263,6 +267,22 @@ async def test_a_throttle_is_ended_by_the_client_that_leaves_and_by_the_deadline
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_where_spend_is_not_counted_a_rule_that_goes_by_it_refuses(
+    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, listener: Any
+) -> None:
+    async def proceed(exchange: Exchange) -> Reply:
+        raise AssertionError("it was let through")
+
+    usage = {"field": "usage.requests_today", "op": "gt", "value": 5}
+    for rule in ({"type": "spend_cap", "period": "daily", "limit_usd": 1}, {"type": "deny", "when": {"not": usage}}):
+        exchange = make_exchange("GET", "/x")
+        exchange.grant = grant_of([rule])
+        with pytest.raises(Failure) as caught:
+            await Govern(limiter, Resolver(Snapshot()), listener)(exchange, proceed)
+        assert caught.value.reason == "spend_unknown"
+        assert (caught.value.status, caught.value.policy_name) == (403, "policy-0")
 
 
 # --- where calls go ----------------------------------------------------------------------------------
@@ -368,14 +388,14 @@ async def test_a_split_goes_by_weight_and_keeps_to_a_session(
 
 
 async def test_the_retry_of_the_policies_is_left_for_the_attempts(
-    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, books: Any, listener: Any
+    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, listener: Any
 ) -> None:
     async def proceed(exchange: Exchange) -> Reply:
         return Reply(200)
 
     exchange = make_exchange("GET", "/x")
     exchange.grant = grant_of({"retry": {"max_retries": 1}}, {"rules": [{"type": "log"}], "retry": {"max_retries": 4}})
-    await Govern(limiter, books, Resolver(Snapshot()), listener)(exchange, proceed)
+    await Govern(limiter, Resolver(Snapshot()), listener)(exchange, proceed)
     assert exchange.retry == Retry(max_retries=4)
 
 
@@ -383,7 +403,7 @@ async def test_the_retry_of_the_policies_is_left_for_the_attempts(
 
 
 async def test_approvals_merge_and_those_that_were_given_count(
-    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, books: Any, listener: Any
+    make_exchange: Callable[..., Exchange], grant_of: GrantOf, limiter: Any, listener: Any
 ) -> None:
     seen: list[list[dict[str, Any]]] = []
 
@@ -395,7 +415,7 @@ async def test_approvals_merge_and_those_that_were_given_count(
     grant = grant_of(
         [{"type": "require_approval", "timeout": "1h", "notify": notify}], [{"type": "require_approval"}]
     )
-    govern = Govern(limiter, books, Resolver(Snapshot()), listener, approvals=True)
+    govern = Govern(limiter, Resolver(Snapshot()), listener, approvals=True)
     exchange = make_exchange("POST", "/x")
     exchange.grant = grant
     await govern(exchange, proceed)

@@ -155,3 +155,20 @@ class Bodies(Protocol):
 
     def keep(self, transcript: Transcript) -> None:
         """Take a transcript, to be stored later. Never waits and never raises."""
+
+
+class Spent(Struct, frozen=True):
+    """What a token or a project has spent so far, in nano-dollars, and how often it called. Days and months are UTC."""
+
+    today_nano: int
+    month_nano: int
+    lifetime_nano: int
+    requests_today: int
+    requests_this_hour: int
+
+
+class Ledger(Protocol):
+    """What was spent."""
+
+    def spent(self, scope: str, scope_id: str) -> Spent | None:
+        """Return what a "token" or a "project" has spent; None if it has made no call since the start."""

@@ -21,11 +21,6 @@ from ailink_provider.catalog import Facts as ModelFacts
 NOON = 1_783_000_000.0  # Thursday, 2 July 2026, 13:46 UTC
 
 
-class Books:
-    def spent(self, scope: str, scope_id: str) -> Spent | None:
-        return None
-
-
 @pytest.fixture
 def ask(make_upstream: Callable[..., Upstream]) -> Callable[..., Exchange]:
     """Makes the exchange of a call as it reaches the policies. A ``body`` that is no bytes is sent as JSON."""
@@ -69,7 +64,7 @@ def facts_of() -> Callable[..., Facts]:
     """Makes the facts of an exchange, at noon, with what was spent."""
 
     def make(exchange: Exchange, spent: Spent | None = None) -> Facts:
-        return Facts(exchange, lambda scope: spent or Spent(), clock=lambda: NOON)
+        return Facts(exchange, lambda scope: spent or Spent(0, 0, 0, 0, 0), clock=lambda: NOON)
 
     return make
 
@@ -79,7 +74,7 @@ def run_of(facts_of: Callable[..., Facts]) -> Callable[..., Run]:
     """Makes the run of an exchange, with a limiter of its own unless one is given."""
 
     def make(exchange: Exchange, *, limiter: Any = None, spent: Spent | None = None, **tools: Any) -> Run:
-        return Run(exchange, facts_of(exchange, spent), Tools(limiter or MemoryLimiter(), Books(), **tools), "enforce")
+        return Run(exchange, facts_of(exchange, spent), Tools(limiter or MemoryLimiter(), **tools), "enforce")
 
     return make
 

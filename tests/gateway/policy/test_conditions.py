@@ -107,7 +107,7 @@ def test_every_field_of_a_request_is_read(ask: Ask, facts_of: FactsOf) -> None:
         {"X-AILink-Agent-Name": "bot", "X-Twice": "a"}, b"tag=a&tag=b&empty=",
     )  # fmt: skip
     exchange.raw_headers.append((b"x-twice", b"b"))
-    spent = Spent(today_nano=1_500_000_000, month_nano=7_000_000_000, requests_today=4, requests_this_hour=2)
+    spent = Spent(1_500_000_000, 7_000_000_000, 9_000_000_000, requests_today=4, requests_this_hour=2)
     facts = facts_of(exchange, spent)
     for field, value in {
         "request.method": "POST", "request.path": "/v1/chat/completions", "request.body_size": len(exchange.body),

@@ -33,6 +33,8 @@ def compile_policy(
     """
     members = Members(document, place)
     name = members.text("name", most=128)
+    if not name.isprintable():
+        refuse(members.at("name"), "must have no line breaks")
     mode: Mode = members.choice("mode", ("enforce", "shadow"), "enforce")
     phase: Phase = members.choice("phase", ("pre", "post"), "pre")
     retry = _retry(members)

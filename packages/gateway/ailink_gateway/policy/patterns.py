@@ -18,7 +18,7 @@ PROGRAM = 10_000  # instructions: time is at most these times the length of the 
 _REFERENCE = re.compile(r"\\(?:([0-9])|(\\))|\\")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _compiled(pattern: str) -> "re2._Regexp":
     options = re2.Options()
     options.max_mem = MEMORY

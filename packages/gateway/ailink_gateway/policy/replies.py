@@ -105,11 +105,11 @@ async def gather(reply: "Reply") -> bytes:
     return b"".join(chunks)
 
 
-async def abandon(reply: "Reply") -> None:
-    """Give up a reply that the client will not get, so that what it cost so far is settled."""
+async def abandon(reply: "Reply", *, begun: bool) -> None:
+    """Give up a reply that the client will not get. A model's has ``begun``: what it cost so far is settled."""
     if not isinstance(reply.body, bytes):
-        # A generator that was never begun would not know that it ends.
-        await anext(reply.body, None)
+        if begun:  # its first piece is there; a generator that never ran would not know that it ends
+            await anext(reply.body, None)
         await reply.body.aclose()
 
 

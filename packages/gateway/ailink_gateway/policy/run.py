@@ -14,7 +14,7 @@ from ailink_provider.errors import Failure
 if TYPE_CHECKING:
     from ailink_gateway.exchange import Exchange
     from ailink_gateway.grant import Target
-    from ailink_gateway.ports import Ledger, Limiter, Taken
+    from ailink_gateway.ports import Limiter, Taken
     from ailink_gateway.targets import Resolver
     from ailink_provider.transport import Sender
 
@@ -26,7 +26,6 @@ class Tools(Struct, frozen=True):
     """What actions need from outside. Without a resolver nothing is routed, without a sender no webhook is called."""
 
     limiter: "Limiter"
-    ledger: "Ledger"
     resolver: "Resolver | None" = None
     sender: "Sender | None" = None
 

@@ -65,14 +65,6 @@ class TrialLimiter:
         """No policy counts what is under way."""
 
 
-class TrialLedger:
-    """Knows of no spend."""
-
-    def spent(self, scope: str, scope_id: str) -> Spent | None:
-        """See ``ports.Ledger``. Raises ``Undecidable``."""
-        _unknown("usage")
-
-
 class GivenFacts(Facts):
     """The facts of a call that was made up: its targets are those it names."""
 
@@ -170,7 +162,7 @@ def attempt(policy: Policy, facts: Facts, limiter: TrialLimiter, *, rewrite: boo
     that later rules see it.
     """
     outcome = Outcome()
-    run = Run(facts.exchange, facts, Tools(limiter, TrialLedger()), "shadow")
+    run = Run(facts.exchange, facts, Tools(limiter), "shadow")
     run.policy = policy
     before = facts.exchange.body if facts.answer is None else facts.answer.data
     for rule in policy.rules:

@@ -16,19 +16,28 @@ from ailink_gateway.targets import Resolver
 from ailink_provider.errors import Failure
 from ailink_provider.transport import Sender
 
-NOTHING_SPENT = Spent()
+NOTHING_SPENT = Spent(0, 0, 0, 0, 0)
 
 
 class Govern:
-    """Needs what counts calls and spend, what finds targets, and what carries webhooks.
+    """Needs what counts calls, what finds targets, and what carries webhooks.
 
-    ``approvals`` says that a stage behind this one has people decide; without it, what wants an approval is refused.
+    Args:
+        ledger: what knows of spend; without one, a call is refused where a rule goes by spend.
+        approvals: whether a stage behind this one has people decide; if not, what wants an approval is refused.
     """
 
     def __init__(
-        self, limiter: Limiter, ledger: Ledger, resolver: Resolver, sender: Sender, *, approvals: bool = False
+        self,
+        limiter: Limiter,
+        resolver: Resolver,
+        sender: Sender,
+        *,
+        ledger: Ledger | None = None,
+        approvals: bool = False,
     ) -> None:
-        self._tools = Tools(limiter, ledger, resolver, sender)
+        self._tools = Tools(limiter, resolver, sender)
+        self._ledger = ledger
         self._approvals = approvals
 
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
@@ -58,9 +67,12 @@ class Govern:
     def _run(self, exchange: Exchange, *, shadow: bool = False) -> Run:
         grant = exchange.grant
         assert grant is not None
-        ledger = self._tools.ledger
+        ledger = self._ledger
 
         def spending(scope: str) -> Spent:
+            if ledger is None:
+                raise Failure("policy_denied", "A policy goes by what was spent, which is not counted here.",
+                              reason="spend_unknown")  # fmt: skip
             token_id = grant.token_id if scope == "token" else None
             found = ledger.spent("project", grant.project_id) if token_id is None else ledger.spent("token", token_id)
             return found or NOTHING_SPENT
@@ -103,7 +115,7 @@ class Govern:
         try:
             await enforce(policies.post, run)
         except BaseException:
-            await abandon(reply)
+            await abandon(reply, begun=exchange.route.kind == "model")
             raise
         reply.headers = answer.headers
         if answer.data is not None:
