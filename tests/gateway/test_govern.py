@@ -178,6 +178,14 @@ async def test_allow_ends_its_policy_alone(call: Call, grant_of: GrantOf) -> Non
     assert (await call(grant_of(allow, [{"type": "deny"}]), "GET", "/x")).status == 403
 
 
+async def test_a_method_that_poses_as_another_is_judged_by_both(call: Call, grant_of: GrantOf, listener: Any) -> None:
+    grant = grant_of([{"type": "methods", "allow": ["POST", "PATCH"]}])
+    for header, status in ((b"delete", 403), (b"PATCH", 200)):
+        answer = await call(grant, "POST", "/v1/charges", headers=[(b"x-http-method-override", header)])
+        assert answer.status == status
+    assert len(listener.asked) == 1
+
+
 async def test_a_body_that_no_rule_needs_is_never_parsed(call: Call, grant_of: GrantOf, listener: Any) -> None:
     rules = [{"type": "paths", "allow": ["/v1/*"]}, {"type": "rate_limit", "window": "1m", "max_requests": 9}]
     answer = await call(grant_of(rules), "POST", "/v1/charges", b'{"a":1,"a":2', headers=JSON)

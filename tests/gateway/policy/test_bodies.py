@@ -1,6 +1,7 @@
 """Bodies: what is read of JSON and forms, what is refused, and that rewriting changes what was meant alone."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -49,7 +50,8 @@ def test_a_multipart_form_is_read_as_fields_and_files() -> None:
 @pytest.mark.parametrize(("kind", "data"), [
     ("text/plain", b'{"a":1}'), ("application/octet-stream", b"\x00"), ("application/json", b"{"),
     ("application/json", b'{"a": NaN}'), ("application/json", b"[" * 100 + b"]" * 100), ("application/json", b"\xff"),
-    (FORM, b"a=1&a=2"), (FORM, b"a=1&a[b]=2"), (FORM, b"a[b]=1&a=2"), (FORM, b"a=%ff"), (FORM, b"a[1]=x"),
+    (FORM, b"a=1&a=2"), (FORM, b"a=1;a=2"), (FORM, b"a=1&a[b]=2"), (FORM, b"a[b]=1&a=2"), (FORM, b"a=%ff"),
+    (FORM, b"a[1]=x"),
     (FORM, b"&".join(b"a%d=1" % number for number in range(1001))), (FORM, b"a" + b"[b]" * 40 + b"=1"),
     (MULTIPART, b"hello"), ("multipart/form-data", b"--cut--\r\n"),
     (MULTIPART, b'--cut\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--cut'),
@@ -119,11 +121,26 @@ def test_json_with_half_a_surrogate_pair_is_read_and_written() -> None:
     ("a", "", "banana", "bnn"),
 ])  # fmt: skip
 def test_texts_are_replaced(pattern: str, replacement: str, text: str, expected: str) -> None:
-    assert Replacer(pattern, replacement, "p", "r")(text, 1000) == expected
+    assert Replacer(pattern, replacement, "p", "r")(text, 1000, inf) == expected
 
 
 def test_a_replacement_that_would_grow_without_bound_is_given_up() -> None:
-    assert Replacer("a", "b" * 1000, "p", "r")("a" * 1000, 10_000) is None
+    assert Replacer("a", "b" * 1000, "p", "r")("a" * 1000, 10_000, inf) is None
+
+
+def test_a_replacement_that_takes_too_long_is_given_up() -> None:
+    replace = Replacer("a(.*b)?", "c", "p", "r")
+    assert replace("a" * 1000, 10_000, inf) == "c" * 1000
+    assert replace("a" * 1000, 10_000, 0.0) is None
+
+
+def test_a_content_type_that_stands_twice_is_not_believed(
+    ask: Callable[..., Exchange], facts_of: Callable[..., Facts]
+) -> None:
+    exchange = ask(body={"amount": 5})
+    exchange.raw_headers.append((b"content-type", b"application/x-www-form-urlencoded"))
+    with pytest.raises(Unreadable):
+        facts_of(exchange).body_value(("amount",))
 
 
 def test_a_model_is_read_as_json_whatever_it_says_it_is(

@@ -124,7 +124,7 @@ async def test_headers_are_set_and_taken_away(rewritten: Callable[..., Any]) -> 
     _, exchange = await rewritten(
         "/v1/charges", {"a": 1}, {"type": "set_header", "name": "X-Team", "value": "billing"},
         {"type": "remove_header", "name": "X-Debug"}, {"type": "set_header", "name": "Accept", "value": "text/csv"},
-        headers={"X-Debug": "1", "Accept": "a", "X-Kept": "k"},
+        headers={"X-Debug": "1", "X_Debug": "2", "X_Team": "other", "Accept": "a", "X-Kept": "k"},
     )  # fmt: skip
     assert sorted(exchange.raw_headers) == [
         (b"accept", b"text/csv"), (b"content-type", b"application/json"), (b"x-kept", b"k"), (b"x-team", b"billing"),

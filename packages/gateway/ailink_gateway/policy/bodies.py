@@ -131,6 +131,8 @@ class FormBody:
 
     def __init__(self, data: bytes) -> None:
         self._pairs: list[tuple[str, str]] = []
+        if b";" in data:  # some servers take it for an ampersand
+            raise Unreadable("the form has a semicolon that is not encoded")
         for piece in data.split(b"&"):
             if not piece:
                 continue

@@ -102,7 +102,8 @@ class Facts:
         if self._body is _UNREAD:
             exchange = self.exchange
             model = exchange.route.kind == "model"
-            self._body = read_body(exchange.header(b"content-type"), exchange.body, model=model)
+            kind = Facts.header(self, b"content-type")
+            self._body = read_body(None if kind is MISSING else kind, exchange.body, model=model)
         return self._body  # type: ignore[no-any-return]
 
     def put_body(self, body: Body) -> None:

@@ -6,6 +6,7 @@ What RE2 does not know (look-around, back-references) or what would become too l
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from time import monotonic
 
 import re2  # type: ignore[import-untyped]
 
@@ -13,6 +14,7 @@ from ailink_gateway.policy.shapes import refuse
 
 LONGEST = 1024  # characters of a pattern
 MEMORY = 1 << 20  # bytes that a compiled pattern may take
+LOOK = 64  # matches between two looks at the clock
 PROGRAM = 10_000  # instructions: time is at most these times the length of the text
 
 _REFERENCE = re.compile(r"\\(?:([0-9])|(\\))|\\")
@@ -148,12 +150,18 @@ class Replacer:
                 refuse(replacement_place, "has a backslash that is neither a group nor doubled")
         self._parts.append(replacement[last:])
 
-    def __call__(self, text: str, most: int) -> str | None:
-        """Return the text with every match replaced, or None if that were longer than ``most`` bytes."""
+    def __call__(self, text: str, most: int, until: float) -> str | None:
+        """Return the text with every match replaced, or None if that were longer than ``most`` bytes.
+
+        One match takes linear time, but to find them all may take that again for each: None, too, if it is not done
+        ``until`` that moment (monotonic seconds).
+        """
         data = encoded(text)
         pieces: list[bytes] = []
         end = size = 0
-        for match in self._regex.finditer(data):
+        for number, match in enumerate(self._regex.finditer(data), 1):
+            if number % LOOK == 0 and monotonic() > until:
+                return None
             if match.start() < len(data) and data[match.start()] & 0xC0 == 0x80:
                 continue  # an empty match inside a character
             pieces.append(data[end : match.start()])

@@ -4,6 +4,7 @@ After an edit the exchange is as if the client had sent it so: body, members, mo
 """
 
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MODEL: Path = ("model",)
 LARGEST = 25 * 1024 * 1024  # bytes that a rewritten body may have
+REPLACING_SECONDS = 1.0  # that one operation may take over the texts of one body
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 _FLAG = msgspec.json.Decoder(bool | None)
 
@@ -47,20 +49,23 @@ class RemoveField(Struct, frozen=True):
 
 
 class ReplaceText(Struct, frozen=True):
-    """Replaces in every text below a path, or in the whole body; ``replace(text, most)`` gives None beyond ``most``."""
+    """Replaces in every text below a path, or in the whole body. See ``patterns.Replacer``."""
 
     path: Path | None
-    replace: Callable[[str, int], str | None]
+    replace: Callable[[str, int, float], str | None]
 
     def edit(self, body: Body, exchange: "Exchange") -> None:
         """Change ``body``."""
-        body.change(self.path, self._changed)
+        until = monotonic() + REPLACING_SECONDS
 
-    def _changed(self, text: str) -> str:
-        changed = self.replace(text, LARGEST)
-        if changed is None:
-            raise Unreadable("what a rule makes of it would be too large", "body_not_rewritable")
-        return changed
+        def changed(text: str) -> str:
+            made = self.replace(text, LARGEST, until)
+            if made is None:
+                why = "what a rule replaces in it is too much, or takes too long to find"
+                raise Unreadable(why, "body_not_rewritable")
+            return made
+
+        body.change(self.path, changed)
 
 
 class Instruct(Struct, frozen=True):
@@ -160,6 +165,9 @@ def set_header(exchange: "Exchange", name: bytes, value: bytes) -> None:
 
 
 def remove_header(exchange: "Exchange", name: bytes) -> None:
-    """Take a header out of the request."""
-    if exchange.headers.pop(name, None) is not None:
-        exchange.raw_headers = [header for header in exchange.raw_headers if header[0] != name]
+    """Take a header out of the request, however it is spelt: many servers cannot tell "_" from "-"."""
+    folded = name.replace(b"_", b"-")
+    kept = [header for header in exchange.raw_headers if header[0].replace(b"_", b"-") != folded]
+    if len(kept) != len(exchange.raw_headers):
+        exchange.raw_headers = kept
+        exchange.headers = dict(kept)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ailink_gateway.policy.run import Run
 
 
+OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
+
+
 class Methods(Struct, frozen=True):
     """Which methods are open."""
 
@@ -34,11 +37,20 @@ class Methods(Struct, frozen=True):
         return self._judge(run)
 
     def _judge(self, run: "Run") -> Failure | None:
-        method = run.facts.method
-        if self.is_open(method):
-            return None
+        for method in (run.facts.method, *_posing(run)):
+            if not self.is_open(method):
+                return self._refusal(run, method)
+        return None
+
+    def _refusal(self, run: "Run", method: str) -> Failure:
         message = f"The policy {run.policy.name} does not allow the method {method[:32]}."
         return Failure("policy_denied", message, param="method", reason="method_not_allowed")
+
+
+def _posing(run: "Run") -> list[str]:
+    """Return the methods that a request asks to be taken for, by headers that some servers obey."""
+    headers = run.exchange.headers
+    return [headers[name].decode("latin-1").strip().upper() for name in OVERRIDES if name in headers]
 
 
 class Paths(Struct, frozen=True):

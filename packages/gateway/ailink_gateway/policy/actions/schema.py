@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 2000  # schemas in a schema, each counted as often as it is referred to
 LARGEST = 1024 * 1024  # bytes of a body that is validated
+WATCHED = 128 * 1024  # bytes of one that is validated in shadow mode, which holds nothing up
 AT_ONCE = 16 * 1024  # bytes that are validated without leaving the event loop
 _ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 _MANY = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -52,7 +53,10 @@ class ValidateSchema(Struct, frozen=True):
 
     def foresee(self, run: "Run", rule: Rule) -> Foresight:
         """See ``Action``."""
-        return self._judge(_body(run)[0])
+        body, size = _body(run)
+        if size > WATCHED:
+            raise Unreadable(f"it is larger than the {WATCHED} bytes that are validated in shadow mode")
+        return self._judge(body)
 
     def _judge(self, body: Body | None) -> Failure | None:
         if body is None:
