@@ -9,6 +9,7 @@ import httpx2
 import openai
 import pytest
 
+from ailink import AIlinkClient
 from ailink.models import AuditLog
 from ailink_provider.testing import KEYS, MockUpstream
 
@@ -222,3 +223,17 @@ def test_webhooks_go_through_the_guard(
     token = desk.token(private, provider="generic", upstream_url=upstream.url())
     answer = call.request("GET", "/v1/charges", token=token)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "webhook_failed")
+
+
+def test_the_documents_own_example_runs(admin: AIlinkClient) -> None:
+    name = f"rate-limit-100-{secrets.token_hex(4)}"
+    policy = admin.policies.create(
+        name=name, mode="enforce", rules=[{"type": "rate_limit", "window": "1m", "max_requests": 100}],
+        retry={"max_retries": 3, "base_delay_ms": 500, "max_backoff_ms": 10000},
+    )  # fmt: skip
+    admin.policies.update(policy["id"], mode="shadow")
+    assert [version["document"]["mode"] for version in admin.policies.versions(policy["id"])] == ["shadow", "enforce"]
+    tried = admin.policies.test(policy_id=policy["id"], requests=[{"path": "/v1/charges"}])
+    assert tried["data"][0]["decision"] == "allow"
+    admin.policies.delete(policy["id"])
+    assert name not in [each.name for each in admin.policies.list(limit=100)]
