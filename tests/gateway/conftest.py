@@ -171,11 +171,6 @@ def listener() -> Listener:
 
 
 @pytest.fixture
-def limiter() -> MemoryLimiter:
-    return MemoryLimiter()
-
-
-@pytest.fixture
 def books() -> Books:
     return Books()
 

@@ -494,7 +494,7 @@ async def test_shadow_counts_for_itself(call: Call, grant_of: GrantOf, journal: 
     shadow = grant_of({"mode": "shadow", "rules": rules})
     answers = [await call(shadow, "GET", "/x") for _ in range(3)]
     assert [answer.status for answer in answers] == [200] * 3
-    assert "x-ratelimit-limit" not in answers[0].headers
+    assert answers[0].headers["x-ratelimit-limit"] == "600", "the default limit is told, and not that of a shadow"
     assert [record.shadow_violations for record in journal.records] == [
         None, *[["policy-0: rules[0]: deny (rate_limit_exceeded)"]] * 2
     ]  # fmt: skip

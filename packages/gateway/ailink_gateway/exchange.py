@@ -144,8 +144,6 @@ class Exchange:
         self.approvals_needed: list[dict[str, Any]] = []
         self.approved_rules: frozenset[tuple[str, Any]] = NO_RULES
         self.resumed: object | None = None
-        self.retry: Retry | None = None
-        self.deadline: float | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

@@ -110,6 +110,8 @@ async def abandon(reply: "Reply", *, begun: bool) -> None:
     if not isinstance(reply.body, bytes):
         if begun:  # its first piece is there; a generator that never ran would not know that it ends
             await anext(reply.body, None)
+        elif reply.close is not None:
+            reply.close()
         await reply.body.aclose()
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ailink_gateway.policy.compiled import Mode, Policy
 from ailink_gateway.policy.facts import Facts
 from ailink_gateway.policy.rewriting import checked_model
+from ailink_gateway.targets import spread
 from ailink_provider.errors import Failure
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Run:
             targets = resolver.within(exchange.targets[0].upstream, model, exchange.grant)
         else:
             targets = resolver.targets(model, exchange.grant)
-        return self._held(targets)
+        return spread(self._held(targets)) if exchange.grant.further else self._held(targets)
 
     def restrict(self, test: "Callable[[Target], bool]") -> None:
         """Leave only targets that meet ``test``, now and after any later rule. Raises ``Failure`` if none is left."""
