@@ -17,12 +17,14 @@ from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Key, Snapshot, Upstream
 from ailink_gateway.pipeline import compose
+from ailink_gateway.ports import Spent
 from ailink_gateway.record import Opened, Record
 from ailink_gateway.stages.admit import Admit
 from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
+from ailink_gateway.stages.govern import Govern
 from ailink_gateway.stages.record import Record as RecordStage
 from ailink_gateway.stages.reserve import Reserve
 from ailink_gateway.targets import Resolver
@@ -139,6 +141,16 @@ class Listener:
         return answer
 
 
+class Books:
+    """A ledger in which a test writes what was spent, by scope and id."""
+
+    def __init__(self) -> None:
+        self.spendings: dict[tuple[str, str], Spent] = {}
+
+    def spent(self, scope: str, scope_id: str) -> Spent | None:
+        return self.spendings.get((scope, scope_id))
+
+
 class Answer(NamedTuple):
     """What a client got."""
 
@@ -165,6 +177,11 @@ def ledger() -> MemoryLedger:
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
 
 
 @pytest.fixture
@@ -248,7 +265,9 @@ def call(
     ledger: MemoryLedger,
     make_client: type[Client],
     make_exchange: Callable[..., Exchange],
+    listener: Listener,
     limiter: MemoryLimiter,
+    books: Books,
     breakers: MemoryBreakers,
 ) -> Callable[..., Awaitable[Answer]]:
     """Runs a request through all stages, as the bearer of ``grant``; ``prepare`` may change the exchange first."""
@@ -263,11 +282,13 @@ def call(
         if prepare is not None:
             prepare(exchange)
         settling = SettlingJournal(journal, ledger)
+        resolver = Resolver(snapshot or Snapshot())
         stages = (
             RecordStage(settling),
             Authenticate(Callers(t=grant)),
             Admit(limiter),
-            Choose(Resolver(snapshot or Snapshot())),
+            Choose(resolver),
+            Govern(limiter, resolver, listener, ledger=books),
             Reserve(ledger),
             Attempt(breakers),
             Dispatch(settling, MemoryThoughts()),

@@ -19,6 +19,7 @@ from ailink_gateway.control import unlock
 from ailink_gateway.grant import Breaker, Key
 from ailink_gateway.ports import Spent
 from ailink_gateway.store.credentials import insert_credential
+from ailink_gateway.store.policies import attach_to_project, insert_policy, update_policy
 from ailink_gateway.store.prices import insert_price
 from ailink_gateway.store.projects import delete_project, insert_project
 from ailink_gateway.store.records import insert_records
@@ -26,6 +27,7 @@ from ailink_gateway.store.services import insert_service, update_service
 from ailink_gateway.store.spend import remove_limit, set_limit
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import credentials
+from ailink_gateway.store.tables import tokens as token_rows
 from ailink_gateway.store.tokens import insert_token, revoke_token, rotate_token, update_token
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
 from ailink_provider.errors import Failure
@@ -563,3 +565,58 @@ async def test_own_prices_are_in_the_grant_the_most_precise_first(world: World) 
         ("openai", "gpt-4o"), ("*", "gpt-4o"), ("*", "gpt-*"), ("*", "*"),
     ]  # fmt: skip
     assert rules[0].price == own_price({"input": Decimal(1), "output": Decimal("1.5")})
+
+
+# --- policies --------------------------------------------------------------------------------------
+
+
+def save_policy(world: World, policy_id: str, rules: list[Any], project: str = "default", **fields: Any) -> None:
+    row = {
+        "id": policy_id, "project_id": project, "name": policy_id, "mode": "enforce", "phase": "pre", "rules": rules,
+        "retry": None, "version": 1, "created_at": 1.0, "updated_at": 1.0, **fields,
+    }  # fmt: skip
+    world.store.call(insert_policy, row)
+
+
+async def test_policies_of_project_and_token_are_compiled_in_their_order(world: World) -> None:
+    limit = {"type": "rate_limit", "window": "1m", "max_requests": 5}
+    save_policy(world, "pol_a", [{"type": "deny"}])
+    save_policy(world, "pol_b", [limit], retry={"max_retries": 4})
+    save_policy(world, "pol_c", [{"type": "deny"}], mode="shadow")
+    world.store.call(attach_to_project, "default", {"policy_ids": ["pol_b", "pol_c"]})
+    grant = await world.directory.find(world.token(policy_ids=["pol_a"]))
+    assert [policy.name for policy in grant.policies.pre] == ["pol_b", "pol_a"]
+    assert [policy.name for policy in grant.policies.shadow_pre] == ["pol_c"]
+    assert grant.own_rate_limit
+    assert grant.policies.retry is not None and grant.policies.retry.max_retries == 4
+    anonymous = await world.make(anonymous_project="default").anonymous()
+    assert anonymous is not None
+    assert [policy.name for policy in anonymous.policies.pre] == ["pol_b"]
+
+
+async def test_a_change_of_a_policy_bites_before_it_returns(world: World) -> None:
+    save_policy(world, "pol_a", [{"type": "deny"}])
+    secret = world.token(policy_ids=["pol_a"])
+    before = await world.directory.find(secret)
+    assert before.policies.pre[0].version == 1
+    await world.store.change(update_policy, "pol_a", {"mode": "shadow"}, 1, 2.0)
+    assert world.directory.cached(secret) is None
+    after = await world.directory.find(secret)
+    assert (after.policies.pre, after.policies.shadow_pre[0].version) == ((), 2)
+
+
+async def test_a_policy_that_cannot_be_found_or_read_lets_nobody_past(world: World) -> None:
+    save_policy(world, "pol_later", [{"type": "of_a_later_version"}])
+    for policy_ids in (["pol_later"], ["pol_gone"]):
+        secret = world.token()
+        token_id = tokens.parse(secret)
+        assert token_id is not None
+        world.store.call(
+            lambda connection, ids, key: connection.execute(
+                update(token_rows).where(token_rows.c.id == key).values(policy_ids=ids)
+            ), policy_ids, token_id.id,
+        )  # fmt: skip
+        with pytest.raises(Failure) as caught:
+            await world.directory.find(secret)
+        assert caught.value.code == "internal_error"
+        assert policy_ids[0] in caught.value.message

@@ -45,6 +45,7 @@ from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
+from ailink_gateway.stages.govern import Govern
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
 from ailink_gateway.stages.reserve import Reserve
@@ -113,13 +114,15 @@ class Gateway:
         self.retention = Retention(self.store, self._chain_key, settings.audit_days, time)
         shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
         self._discovery = Discovery(shared)
+        limiter, resolver = MemoryLimiter(), Resolver(shared)
         self._pipeline = compose(
             (
                 Record(journal, self.metrics, self.bodies),
                 Authenticate(directory),
-                Admit(MemoryLimiter()),
+                Admit(limiter),
                 Replay(StoreClaims(self.store, self.vault)),
-                Choose(Resolver(shared)),
+                Choose(resolver),
+                Govern(limiter, resolver, self.transport, ledger=ledger),
                 Reserve(ledger),
                 Attempt(breakers, settings.config.call_timeout_seconds),
                 Dispatch(journal, MemoryThoughts()),

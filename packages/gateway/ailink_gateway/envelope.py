@@ -46,6 +46,12 @@ def read_tree(body: bytes) -> dict[str, Any]:
     return tree
 
 
+def read_document(body: bytes) -> Any:
+    """Return any JSON, decoded. Raises ``Failure`` as ``read_tree`` does."""
+    check_bounds(body)
+    return _decode(body)
+
+
 def check_bounds(body: bytes) -> None:
     """Raise ``Failure`` for JSON nested deeper than 64 levels or with absurd numbers. Small bodies cost nothing."""
     opening = body.count(b"[") + body.count(b"{")
@@ -82,7 +88,7 @@ def _is_exactly(body: bytes, members: dict[str, Raw]) -> bool:
 
 def _decode(body: bytes) -> Any:
     try:
-        return json.loads(body, object_pairs_hook=_once, parse_float=_finite)
+        return json.loads(body, object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise _malformed(error) from None
 
@@ -101,6 +107,10 @@ def _finite(text: str) -> float:
     if isinf(number):
         raise Failure("invalid_request", f"The request body has a number beyond all bounds: {text[:32]}.")
     return number
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _malformed(error: Exception) -> Failure:

@@ -20,6 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 BODY_LIMIT = 25 * 1024 * 1024
+NO_RULES: frozenset[tuple[str, Any]] = frozenset()
 
 
 class Reply(Struct):
@@ -49,6 +50,8 @@ class Exchange:
 
     __slots__ = (
         "approval_id",
+        "approvals_needed",
+        "approved_rules",
         "attempts",
         "body",
         "body_read",
@@ -81,6 +84,7 @@ class Exchange:
         "receive",
         "recorded",
         "response_headers",
+        "resumed",
         "retry",
         "route",
         "send",
@@ -146,6 +150,9 @@ class Exchange:
         self.policy_name: str | None = None
         self.shadow_violations: list[Any] = []
         self.tags: dict[str, str] = {}
+        self.approvals_needed: list[dict[str, Any]] = []
+        self.approved_rules: frozenset[tuple[str, Any]] = NO_RULES
+        self.resumed: object | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

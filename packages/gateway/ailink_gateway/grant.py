@@ -9,6 +9,7 @@ from urllib.parse import quote_from_bytes
 
 from msgspec import Struct, field
 
+from ailink_gateway.policy.compiled import NO_POLICIES, Policies
 from ailink_gateway.pricing import PriceRule
 from ailink_provider.auth import Auth
 from ailink_provider.builtin import providers
@@ -158,6 +159,7 @@ class Grant(Struct, frozen=True):
     concurrent_requests: int = 0
     own_rate_limit: bool = False
     breaker: Breaker = Breaker()
+    policies: Policies = NO_POLICIES
     resolved: dict[str, list[Target]] = field(default_factory=dict)
 
     @property

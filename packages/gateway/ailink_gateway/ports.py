@@ -167,7 +167,14 @@ class Spent(Struct, frozen=True):
     requests_this_hour: int
 
 
-class Ledger(Protocol):
+class Spending(Protocol):
+    """What was spent."""
+
+    def spent(self, scope: str, scope_id: str) -> Spent | None:
+        """Return what a "token" or a "project" has spent; None if it has made no call since the start."""
+
+
+class Ledger(Spending, Protocol):
     """What may be spent, and what was. A call spends for its token, if it has one, and for its project, in the day and
     month of its start. What is settled and held never passes a limit.
     """
@@ -189,6 +196,3 @@ class Ledger(Protocol):
         """Return what the limits leave beside settled spend, by period (daily, monthly, lifetime), where there are any:
         in nano-dollars, the least of token and project.
         """
-
-    def spent(self, scope: str, scope_id: str) -> Spent | None:
-        """Return what a "token" or a "project" has spent; None if it has made no call since the start."""

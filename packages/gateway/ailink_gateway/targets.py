@@ -250,3 +250,12 @@ def is_allowed(target: Target, patterns: tuple[str, ...]) -> bool:
 def _fits(model: str, provider: str, patterns: tuple[str, ...]) -> bool:
     names = (model, f"{provider}/{model}")
     return not patterns or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def checked(model: str) -> str:
+    """Return a name, wherever it was sent, if it can be one: it goes into paths, globs and records."""
+    if not (0 < len(model) <= 256 and model.isprintable()):
+        raise Failure("invalid_request", "model must be a name of 1 to 256 printable characters.", param="model")
+    if ".." in model and ".." in model.split("/"):
+        raise Failure("invalid_request", "model must be a name, not a path that climbs.", param="model")
+    return model

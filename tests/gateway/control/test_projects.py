@@ -18,7 +18,7 @@ async def test_the_default_project_is_there(admin: httpx2.AsyncClient) -> None:
 
 async def test_a_project_is_made_read_renamed_and_deleted(admin: httpx2.AsyncClient, create: Create) -> None:
     project = await create("projects", name="finance-bot")
-    assert set(project) == {"id", "name", "created_at"}
+    assert set(project) == {"id", "name", "policy_ids", "created_at"}
     assert project["created_at"].startswith("2026-07-02T13:46:40.")
     assert project["created_at"].endswith("Z")
     path = f"{PROJECTS}/{project['id']}"

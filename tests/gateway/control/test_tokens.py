@@ -44,7 +44,8 @@ async def test_what_is_said_is_kept(admin: httpx2.AsyncClient, create: Create) -
     project = (await create("projects", name="p"))["id"]
     credential = await create("credentials", name="c", secret="s", project_id=project)
     said = {
-        "name": "prod", "project_id": project, "credential_id": credential["id"], "upstream_url": "http://[::1]:8080/v1",
+        "name": "prod", "project_id": project, "credential_id": credential["id"],
+        "upstream_url": "http://[::1]:8080/v1",
         "default_model": "m", "allowed_models": ["m*", "n"], "scopes": ["chat", "a:b"], "raw_paths": True,
         "allow_upstream_key": True, "strict_parameters": True, "log_level": "redacted",
         "expires_at": "2030-01-01T12:00:00+02:00",
@@ -150,7 +151,8 @@ async def test_what_cannot_be_empty_takes_no_null(admin: httpx2.AsyncClient, cre
 
 
 @pytest.mark.parametrize("fields", [
-    {"token_id": "x"}, {"project": "default"}, {"policy_ids": []}, {"is_active": False}, {"credential_id": "cred-uuid"},
+    {"token_id": "x"}, {"project": "default"}, {"policy_ids": ["pol_of_nobody"]}, {"is_active": False},
+    {"credential_id": "cred-uuid"},
     {"project_id": "nowhere"}, {"project_id": "has_underscore"}, {"expires_at": "2020-01-01T00:00:00Z"},
     {"expires_at": "2030-01-01T00:00:00"}, {"expires_at": "9999-12-31T23:59:59.999999Z"}, {"expires_at": "soon"},
     {"allowed_models": "m"}, {"allowed_models": [""]},

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from time import time
@@ -20,12 +20,17 @@ from sqlalchemy import Connection
 from ailink_gateway import tokens
 from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.grant import Breaker, Grant, Key, Service, Upstream
+from ailink_gateway.policy.compiled import Policies, Policy, gather
+from ailink_gateway.policy.compiler import compile_policy
 from ailink_gateway.pricing import PriceRule, in_order
 from ailink_gateway.store.grants import (
     CredentialRow,
+    PolicyRow,
     ServiceRow,
     TokenRow,
+    load_policies,
     load_project_credentials,
+    load_project_policy_ids,
     load_services,
     load_token,
 )
@@ -48,6 +53,7 @@ UNKNOWN = 10_000
 SIGNERS = 1_000
 # Where calls to a provider go that has no address: nowhere, as its credential cannot be used either.
 UNREACHABLE = "http://unreachable.invalid"
+POLICIES = 10_000  # versions that are kept compiled
 K = TypeVar("K")
 T = TypeVar("T")
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
@@ -87,6 +93,7 @@ class StoreDirectory:
         self._unknown: dict[bytes, str] = {}
         # What signs calls outlives grants, for the sake of the access tokens that it holds.
         self._signers: dict[tuple[str, str], tuple[bytes, Access]] = {}
+        self._policies: dict[tuple[str, int], Policy] = {}
         self._generation = 0
         store.on_change(self._forget)
 
@@ -133,6 +140,7 @@ class StoreDirectory:
         generation = self._generation
         around = await self._store.read(_load_around, project, None)
         self._open_accounts(around)
+        policies = self._attached(around, ())
         grant = Grant(
             token_id=None,
             token_name="anonymous",
@@ -140,6 +148,8 @@ class StoreDirectory:
             project=self._of_project(around.credentials),
             services=self._services(around),
             prices=_price_rules(around),
+            own_rate_limit=policies.own_rate_limit,
+            policies=policies,
         )
         if generation == self._generation:
             self._anonymous = grant
@@ -149,7 +159,8 @@ class StoreDirectory:
         upstreams = self._own(row, around.credentials)
         self._open_accounts(around)
         project = self._of_project(around.credentials)
-        passthrough = bool(upstreams) and all(upstream.key is None for upstream in upstreams)
+        policies = self._attached(around, row.policy_ids)
+        passthrough = bool(upstreams) and all(upstream.key is None and upstream.auth is None for upstream in upstreams)
         if (
             not upstreams
             and row.credential is not None
@@ -178,6 +189,8 @@ class StoreDirectory:
             tokens_per_minute=row.tokens_per_minute or 0,
             concurrent_requests=row.concurrent_requests or 0,
             breaker=Breaker(**row.circuit_breaker),
+            own_rate_limit=policies.own_rate_limit,
+            policies=policies,
         )
 
     def _own(self, row: TokenRow, credentials: list[CredentialRow]) -> list[Upstream]:
@@ -195,10 +208,32 @@ class StoreDirectory:
             upstream = self._upstream(entry["url"], credential)
             found.append(structs.replace(upstream, priority=entry["priority"], weight=entry["weight"]))
         return found
+
     def _open_accounts(self, around: "_Around") -> None:
         """Tell the ledger of the accounts that a grant spends from."""
         for scope, spend in around.spend.items():
             self._ledger.open(scope, spend.totals, spend.limits, around.generation, spend.requests_this_hour)
+
+    def _attached(self, around: "_Around", policy_ids: Sequence[str]) -> Policies:
+        known = {policy.id: policy for policy in around.policies}
+        return gather(
+            [self._policy(known, policy_id) for policy_id in around.policy_ids],
+            [self._policy(known, policy_id) for policy_id in policy_ids],
+        )
+
+    def _policy(self, known: Mapping[str, PolicyRow], policy_id: str) -> Policy:
+        row = known.get(policy_id)
+        if row is None:  # nobody may call past a policy that cannot be found
+            raise Failure("internal_error", f"The policy {policy_id!r} is attached and does not exist.")
+        found = self._policies.get((row.id, row.version))
+        if found is None:
+            try:
+                found = compile_policy(row.document(), policy_id=row.id, version=row.version)
+            except Failure as failure:
+                message = f"The policy {row.name!r} cannot be read by this version: {failure.message}"
+                raise Failure("internal_error", message) from None
+            _keep(self._policies, (row.id, row.version), found, POLICIES)
+        return found
 
     def _of_project(self, credentials: list[CredentialRow]) -> Mapping[str, Upstream]:
         found: dict[str, Upstream] = {}
@@ -353,15 +388,20 @@ class _Around(NamedTuple):
     prices: list[Row]
     spend: dict[tuple[str, str], Spend]
     generation: int
+    policy_ids: Sequence[str]
+    policies: list[PolicyRow]
 
 
 def _load(connection: Connection, fingerprint: bytes) -> tuple[TokenRow | None, _Around | None]:
     row = load_token(connection, fingerprint)
-    return row, _load_around(connection, row.project_id, row.id) if row is not None else None
+    return row, _load_around(connection, row.project_id, row.id, row.policy_ids) if row is not None else None
 
 
-def _load_around(connection: Connection, project_id: str, token_id: str | None) -> _Around:
+def _load_around(
+    connection: Connection, project_id: str, token_id: str | None, policy_ids: Sequence[str] = ()
+) -> _Around:
     scopes = [("project", project_id)] if token_id is None else [("token", token_id), ("project", project_id)]
+    of_project = load_project_policy_ids(connection, project_id)
     now = time()
     return _Around(
         load_project_credentials(connection, project_id),
@@ -369,6 +409,8 @@ def _load_around(connection: Connection, project_id: str, token_id: str | None) 
         all_prices(connection),
         {scope: load_spend(connection, *scope, now) for scope in scopes},
         read_generation(connection),
+        of_project,
+        load_policies(connection, {*of_project, *policy_ids}),
     )
 
 

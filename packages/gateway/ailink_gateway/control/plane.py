@@ -14,6 +14,7 @@ from ailink_gateway.control import (
     errors,
     health,
     metrics,
+    policies,
     prices,
     projects,
     services,
@@ -32,8 +33,8 @@ from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
 _RESOURCES = (
-    projects, credentials, tokens, spend, services, prices, audit, sessions, configuration, health, upstream_health,
-    metrics,
+    projects, credentials, tokens, spend, services, policies, prices, audit, sessions, configuration, health,
+    upstream_health, metrics,
 )
 
 _ABOUT = """
@@ -50,6 +51,7 @@ _TAGS = [
     {"name": "credentials", "description": "The upstream secrets that agents never see. Write-only, stored encrypted."},
     {"name": "tokens", "description": "What agents hold instead of secrets."},
     {"name": "services", "description": "APIs that a project's tokens call by name, with the credential put in."},
+    {"name": "policies", "description": "Rules over calls: refuse, limit, rewrite, route, or have a person decide."},
     {"name": "prices", "description": "What models cost, where the published prices do not say, or not what you pay."},
     {"name": "audit", "description": "Every call: by whom, to what, with what result and at what cost."},
     {"name": "sessions", "description": "The calls made under one session id: their sum and their order."},

@@ -7,8 +7,9 @@ from pydantic import BaseModel, Field
 
 from ailink_gateway.control.context import Given
 from ailink_gateway.control.errors import refusals
-from ailink_gateway.control.fields import Deleted, Input, Listing, Moment, Name, Page, changes, optional
+from ailink_gateway.control.fields import Deleted, Input, Listing, Moment, Name, Page, Reference, changes, optional
 from ailink_gateway.control.resource import resource
+from ailink_gateway.store import policies
 from ailink_gateway.store import projects as table
 from ailink_gateway.tokens import random_base62
 
@@ -27,6 +28,9 @@ class ProjectChange(Input):
     """What is to change."""
 
     name: Name = optional(examples=["finance"])
+    policy_ids: list[Reference] = optional(
+        max_length=50, description="Policies that hold for all its tokens, in their order, before the tokens' own.",
+    )
 
 
 class Project(BaseModel):
@@ -34,6 +38,7 @@ class Project(BaseModel):
 
     id: str = Field(examples=["default", "7vQm2LkPz0aX"])
     name: str = Field(examples=["finance-bot"])
+    policy_ids: list[str]
     created_at: Moment
 
 
@@ -60,9 +65,12 @@ async def get_project(id: str, given: Given) -> Project:
 @router.patch("/{id}", responses=refusals(404, 409))
 @router.put("/{id}", include_in_schema=False)
 async def update_project(id: str, body: ProjectChange, given: Given) -> Project:
-    """Rename a project. PUT does the same."""
-    if not changes(body):
+    """Change a project. PUT does the same."""
+    fields = changes(body)
+    if not fields:
         return Project.model_validate(await given.store.read(table.find_project, id))
+    if "policy_ids" in fields:
+        return Project.model_validate(await given.store.change(policies.attach_to_project, id, fields))
     return Project.model_validate(await given.store.change(table.rename_project, id, body.name))
 
 

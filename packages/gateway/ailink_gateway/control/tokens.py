@@ -94,6 +94,7 @@ class TokenInput(Input):
     default_model: Model | None = Field(None, description="The model of calls that name none.")
     allowed_models: list[Model] = Field([], max_length=100, description="Models it may ask, as globs; none for all.")
     scopes: list[Label] = Field([], max_length=50, description="Labels kept with the token; they restrict nothing.")
+    policy_ids: list[Reference] = Field([], max_length=50, description="Policies that hold for it, in their order.")
     raw_paths: bool = Field(False, description="Let paths that the gateway does not know go to a model's vendor.")
     allow_upstream_key: bool = Field(False, description="Let callers bring an upstream key of their own.")
     strict_parameters: bool = Field(False, description="Refuse what the upstream cannot express, instead of warning.")
@@ -116,6 +117,7 @@ class TokenChange(Input):
     default_model: Model | None = None
     allowed_models: list[Model] = optional(max_length=100)
     scopes: list[Label] = optional(max_length=50)
+    policy_ids: list[Reference] = optional(max_length=50)
     raw_paths: bool = optional()
     allow_upstream_key: bool = optional()
     strict_parameters: bool = optional()
@@ -251,7 +253,7 @@ def new_token(body: TokenInput, vault: Vault, now: float) -> tuple[Row, str]:
     secret = mint(body.project_id, token_id)
     row = {
         **_stored(body.model_dump(), now), "id": token_id, "fingerprint": _fingerprint(vault, secret),
-        "policy_ids": [], "is_active": True, "created_at": now,
+        "is_active": True, "created_at": now,
     }
     return row, secret
 

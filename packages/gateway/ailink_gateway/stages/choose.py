@@ -13,7 +13,7 @@ from ailink_gateway.grant import Grant, Service, Target, Upstream
 from ailink_gateway.routes import match
 from ailink_gateway.services import enter
 from ailink_gateway.stages import Proceed
-from ailink_gateway.targets import Resolver, spread
+from ailink_gateway.targets import Resolver, checked, spread
 from ailink_provider.catalog import Facts
 from ailink_provider.errors import Failure
 
@@ -65,7 +65,7 @@ class Choose:
         model = route.model or _named_model(members)
         if model is None:
             model = exchange.header(b"x-preferred-model") or self._resolver.default_model(grant)
-        exchange.model = _checked(model)
+        exchange.model = checked(model)
         if grant.allowed_models and "models" in members:
             raise Failure(
                 "policy_denied",
@@ -137,15 +137,6 @@ def _named_model(members: dict[str, msgspec.Raw]) -> str | None:
         model: str | None = _TEXT.decode(raw)
     except msgspec.ValidationError:
         raise Failure("invalid_request", "model must be a string.", param="model") from None
-    return model
-
-
-def _checked(model: str) -> str:
-    """Return a name, wherever it was sent, if it can be one: it goes into paths, globs and records."""
-    if not (0 < len(model) <= 256 and model.isprintable()):
-        raise Failure("invalid_request", "model must be a name of 1 to 256 printable characters.", param="model")
-    if ".." in model and ".." in model.split("/"):
-        raise Failure("invalid_request", "model must be a name, not a path that climbs.", param="model")
     return model
 
 

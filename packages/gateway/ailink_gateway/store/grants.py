@@ -1,11 +1,12 @@
 """What a grant is made from: a token with its project and credential, read by fingerprint. Opens no secret."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 from msgspec import Struct
 from sqlalchemy import Connection, select
 
-from ailink_gateway.store.tables import credentials, generation, projects, services, tokens
+from ailink_gateway.store.tables import credentials, generation, policies, projects, services, tokens
 
 _PREFIX = "credential_"
 _PRESENT = credentials.c.deleted_at.is_(None)
@@ -37,6 +38,23 @@ class ServiceRow(Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...]
     allowed_paths: tuple[str, ...]
     denied_paths: tuple[str, ...]
+
+
+class PolicyRow(Struct, frozen=True, kw_only=True):
+    """A policy as it stands."""
+
+    id: str
+    version: int
+    name: str
+    mode: str
+    phase: str
+    rules: list[Any]
+    retry: dict[str, Any] | None
+
+    def document(self) -> dict[str, Any]:
+        """Return what ``policy.compiler`` reads."""
+        names = ("name", "mode", "phase", "rules", "retry")
+        return {name: getattr(self, name) for name in names}
 
 
 class TokenRow(Struct, frozen=True, kw_only=True):
@@ -116,6 +134,22 @@ def load_project_credentials(connection: Connection, project_id: str) -> list[Cr
         .order_by(credentials.c.created_at.desc(), credentials.c.id.desc())
     )
     return [CredentialRow(**row) for row in connection.execute(query).mappings()]
+
+
+def load_policies(connection: Connection, policy_ids: Collection[str]) -> list[PolicyRow]:
+    """Return those of these policies that are not deleted."""
+    if not policy_ids:
+        return []
+    query = select(*(policies.c[name] for name in PolicyRow.__struct_fields__)).where(
+        policies.c.id.in_(policy_ids), policies.c.deleted_at.is_(None)
+    )
+    return [PolicyRow(**row) for row in connection.execute(query).mappings()]
+
+
+def load_project_policy_ids(connection: Connection, project_id: str) -> list[str]:
+    """Return the policies that are attached to a project, in their order."""
+    query = select(projects.c.policy_ids).where(projects.c.id == project_id)
+    return list(connection.execute(query).scalar_one_or_none() or ())
 
 
 def load_services(connection: Connection, project_id: str) -> list[ServiceRow]:

@@ -4,7 +4,7 @@ from sqlalchemy import Connection, insert, update
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.rows import Row
-from ailink_gateway.store.tables import credentials, projects, services, tokens
+from ailink_gateway.store.tables import credentials, policies, projects, services, tokens
 from ailink_provider.errors import Failure
 
 DEFAULT = "default"
@@ -58,6 +58,10 @@ def delete_project(connection: Connection, project_id: str, now: float) -> None:
     )
     connection.execute(
         update(services).where(services.c.project_id == project_id, services.c.deleted_at.is_(None))
+        .values(deleted_at=now)
+    )
+    connection.execute(
+        update(policies).where(policies.c.project_id == project_id, policies.c.deleted_at.is_(None))
         .values(deleted_at=now)
     )
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from ailink_gateway.store import rows
 from ailink_gateway.store.credentials import refer_to_credential
+from ailink_gateway.store.policies import refer_to_policies
 from ailink_gateway.store.projects import refer_to_project
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.tables import tokens
@@ -19,11 +20,13 @@ _QUOTED = 40  # characters: enough for any id, too few for a mistyped token's se
 def insert_token(connection: Connection, row: Mapping[str, Any]) -> Row:
     """Add a token and return it.
 
-    Raises ``Failure`` if its project does not exist, its name is taken there or its credential is not that project's.
+    Raises ``Failure`` if its project does not exist, its name is taken there, or its credential or a policy is not that
+    project's.
     """
     refer_to_project(connection, row["project_id"])
     refer_to_credential(connection, row["project_id"], row.get("credential_id"))
     _refer_from_upstreams(connection, row["project_id"], row.get("upstreams") or ())
+    refer_to_policies(connection, row["project_id"], row["policy_ids"])
     rows.claim_name(connection, tokens, row["name"], [_PRESENT, tokens.c.project_id == row["project_id"]])
     connection.execute(insert(tokens).values(**row))
     return find_token(connection, row["id"])
@@ -65,7 +68,8 @@ def list_upstreams(connection: Connection, limit: int) -> list[tuple[str, list[s
 def update_token(connection: Connection, token_id: str, fields: Mapping[str, Any]) -> Row:
     """Change a token and return it; of ``circuit_breaker`` only what is given.
 
-    Raises ``Failure`` if there is none, it is revoked, its name is taken or the credential is not its project's.
+    Raises ``Failure`` if there is none, it is revoked, its name is taken, or the credential or a policy is not its
+    project's.
     """
     row = _find_usable(connection, token_id)
     fields = dict(fields)
@@ -76,6 +80,7 @@ def update_token(connection: Connection, token_id: str, fields: Mapping[str, Any
         fields["circuit_breaker"] = {**row["circuit_breaker"], **fields["circuit_breaker"]}
     refer_to_credential(connection, row["project_id"], fields.get("credential_id"))
     _refer_from_upstreams(connection, row["project_id"], fields.get("upstreams") or ())
+    refer_to_policies(connection, row["project_id"], fields.get("policy_ids", ()))
     if fields:
         connection.execute(update(tokens).where(tokens.c.id == token_id).values(**fields))
     return find_token(connection, token_id)

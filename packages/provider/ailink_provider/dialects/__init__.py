@@ -145,6 +145,11 @@ class Operation(Protocol):
         """Read usage off a whole reply that passes through. Never raises: what is not understood is not counted."""
 
 
+def no_instructions(body: dict[str, Any], text: str, first: bool) -> str | None:
+    """Add nothing: a dialect that no client speaks."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """A wire format.
@@ -158,6 +163,9 @@ class Dialect:
     ``limits`` says by operation where a limit of output stands; one that is not in it has no output.
     ``base_version`` is what a base URL ends in whose paths carry no version ("/v1"), "" where they carry their own.
     ``thoughts_bound_to_model`` says that a thought's signature is good for the model alone that gave it.
+    ``instruct(body, text, first)`` adds to what the system tells the model, before or after what is there, in a decoded
+    request of any operation, and returns the member that it changed; None where the operation takes no instructions.
+    It raises ``Failure`` (``invalid_request``) where there is no place for them.
     """
 
     name: str
@@ -175,6 +183,7 @@ class Dialect:
     read_models: Callable[[dict[str, Any]], list[str]] | None = None
     thoughts_bound_to_model: bool = True
     limits: Mapping[str, OutputLimit] = field(default_factory=dict)
+    instruct: Callable[[dict[str, Any], str, bool], str | None] = no_instructions
 
 
 def refuse_bound(chat: Chat, dialect: str) -> None:
@@ -187,4 +196,4 @@ def refuse_bound(chat: Chat, dialect: str) -> None:
 
 
 __all__ = ["Dialect", "Embeddings", "Loss", "Measured", "Meter", "Operation", "OutputLimit", "Reply", "Sent",
-           "StreamReader", "StreamWriter", "refuse_bound"]
+           "StreamReader", "StreamWriter", "no_instructions", "refuse_bound"]

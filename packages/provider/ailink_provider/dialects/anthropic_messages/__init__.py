@@ -6,6 +6,7 @@ of this dialect have no version: paths begin with ``/v1``.
 
 from ailink_provider.dialects import Dialect, OutputLimit
 from ailink_provider.dialects.anthropic_messages.errors import read_error, write_error
+from ailink_provider.dialects.anthropic_messages.instructions import instruct
 from ailink_provider.dialects.anthropic_messages.listing import write_models
 from ailink_provider.dialects.anthropic_messages.operations import CountTokens, Messages
 from ailink_provider.dialects.anthropic_messages.words import NAME
@@ -28,4 +29,5 @@ DIALECT = Dialect(
         *(f"anthropic-ratelimit-{limit}-{aspect}" for limit in _LIMITS for aspect in _ASPECTS),
         *(f"anthropic-ratelimit-unified-{word}" for word in ("status", "reset", "fallback")),
     ),
+    instruct=instruct,
 )

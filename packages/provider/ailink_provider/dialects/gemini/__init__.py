@@ -8,6 +8,7 @@ no key.
 from ailink_provider.dialects import Dialect, Operation, OutputLimit
 from ailink_provider.dialects.gemini.embeddings import BatchEmbedding, SingleEmbedding
 from ailink_provider.dialects.gemini.errors import read_error, write_error
+from ailink_provider.dialects.gemini.instructions import instruct
 from ailink_provider.dialects.gemini.listing import write_models
 from ailink_provider.dialects.gemini.names import NAME
 from ailink_provider.dialects.gemini.operations import ArrayGeneration, Generation, TokenCount
@@ -40,4 +41,5 @@ DIALECT = Dialect(
     request_headers=("x-goog-api-client",),
     response_headers=("x-gemini-service-tier",),
     thoughts_bound_to_model=False,
+    instruct=instruct,
 )

@@ -11,6 +11,7 @@ from ailink_provider.dialects.openai_chat.completions import TextCompletions
 from ailink_provider.dialects.openai_chat.embeddings import Embeds
 from ailink_provider.dialects.openai_chat.errors import read_error, write_error
 from ailink_provider.dialects.openai_chat.fields import NAME
+from ailink_provider.dialects.openai_chat.instructions import instruct
 from ailink_provider.dialects.openai_chat.listing import write_models
 
 _THINKING = ("reasoning_effort", "reasoning", "thinking")
@@ -33,4 +34,5 @@ DIALECT = Dialect(
     request_headers=("openai-beta", "x-client-request-id"),
     response_headers=("openai-processing-ms", "openai-version"),
     base_version="/v1",
+    instruct=instruct,
 )

@@ -11,6 +11,7 @@ Source of the format: OpenAI's API reference and the types of its Python SDK 3.5
 from ailink_provider.dialects import Dialect, OutputLimit
 from ailink_provider.dialects.openai_responses.errors import read_error, write_error
 from ailink_provider.dialects.openai_responses.fields import NAME
+from ailink_provider.dialects.openai_responses.instructions import instruct
 from ailink_provider.dialects.openai_responses.listing import write_models
 from ailink_provider.dialects.openai_responses.operations import Responses
 
@@ -29,4 +30,5 @@ DIALECT = Dialect(
     request_headers=("openai-beta", "x-client-request-id"),
     response_headers=("openai-processing-ms", "openai-version"),
     base_version="/v1",
+    instruct=instruct,
 )

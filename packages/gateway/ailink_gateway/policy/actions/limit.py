@@ -1,0 +1,141 @@
+"""Actions that hold back how much is called: rate_limit, throttle, spend_cap."""
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
+from ailink_gateway.policy.shapes import Members
+from ailink_provider.errors import Failure
+
+if TYPE_CHECKING:
+    from ailink_gateway.policy.run import Run
+
+LONGEST_WINDOW = 31 * 86_400
+LONGEST_DELAY = 60_000
+PERIODS = {"daily": "today_nano", "monthly": "month_nano", "lifetime": "lifetime_nano"}
+Key = Literal["token", "agent", "ip", "user", "global"]
+
+
+class RateLimit(Struct, frozen=True):
+    """Lets so many calls through in any ``window`` seconds, by ``key``. ``place`` tells a policy's limits apart."""
+
+    window: int
+    most: int
+    key: Key
+    place: str
+
+    name = "rate_limit"
+    rewrites = False
+    reads_reply = False
+
+    def apply(self, run: "Run", rule: Rule) -> Verdict:
+        """See ``Action``."""
+        return self._take(run)
+
+    def foresee(self, run: "Run", rule: Rule) -> Foresight:
+        """See ``Action``."""
+        return self._take(run)
+
+    def _take(self, run: "Run") -> Failure | None:
+        key = ("policy", run.policy.id, self.place, run.mode, self.key, self._counted(run))
+        taken = run.tools.limiter.take(key, self.most, self.window)
+        if run.mode == "enforce":
+            run.tell_limit(self.most, taken)
+        if taken.allowed:
+            return None
+        return Failure(
+            "rate_limit_exceeded",
+            "Rate limit exceeded",
+            retry_after=max(taken.reset_seconds, 1),
+            reason="rate_limit_exceeded",
+        )
+
+    def _counted(self, run: "Run") -> str:
+        facts = run.facts
+        if self.key == "global":
+            return ""
+        if self.key == "ip":
+            return str(facts.ip or "")
+        if self.key == "agent":
+            return str(facts.agent_name or "")[:256]
+        if self.key == "user":
+            return str(facts.header(b"x-user-id") or facts.token_id or "")[:256]
+        return str(facts.token_id or "")
+
+
+class Throttle(Struct, frozen=True):
+    """Holds a call back for some milliseconds, though not past its deadline."""
+
+    delay_ms: int
+
+    name = "throttle"
+    rewrites = False
+    reads_reply = False
+
+    def apply(self, run: "Run", rule: Rule) -> Verdict:
+        """See ``Action``."""
+        return self._wait(run.exchange.deadline)
+
+    def foresee(self, run: "Run", rule: Rule) -> Foresight:
+        """See ``Action``."""
+        return f"hold it back for {self.delay_ms} ms"
+
+    async def _wait(self, deadline: float | None) -> None:
+        seconds = self.delay_ms / 1000
+        if deadline is not None:
+            seconds = min(seconds, max(deadline - asyncio.get_running_loop().time(), 0))
+        await asyncio.sleep(seconds)
+
+
+class SpendCap(Struct, frozen=True):
+    """Refuses calls once so much was spent in a period, by the token or the project that the policy is attached to."""
+
+    period: str
+    limit_nano: int
+
+    name = "spend_cap"
+    rewrites = False
+    reads_reply = False
+
+    def apply(self, run: "Run", rule: Rule) -> Verdict:
+        """See ``Action``."""
+        return self._judge(run)
+
+    def foresee(self, run: "Run", rule: Rule) -> Foresight:
+        """See ``Action``."""
+        return self._judge(run)
+
+    def _judge(self, run: "Run") -> Failure | None:
+        spent = run.facts.spent if run.policy.scope == "token" else run.facts.spent_by_project
+        if getattr(spent, PERIODS[self.period]) < self.limit_nano:
+            return None
+        return Failure(
+            "spend_cap_reached",
+            f"The {self.period} spend cap of the policy {run.policy.name} is reached.",
+            reason="spend_cap_reached",
+        )
+
+
+def read_rate_limit(members: Members, phase: str) -> RateLimit:
+    """Read ``rate_limit{window, max_requests, key}``."""
+    return RateLimit(
+        members.seconds("window", most=LONGEST_WINDOW),
+        members.integer("max_requests", least=1, most=1_000_000_000),
+        members.choice("key", ("token", "agent", "ip", "user", "global"), "token"),
+        members.place,
+    )
+
+
+def read_throttle(members: Members, phase: str) -> Throttle:
+    """Read ``throttle{delay_ms}``."""
+    return Throttle(members.integer("delay_ms", least=1, most=LONGEST_DELAY))
+
+
+def read_spend_cap(members: Members, phase: str) -> SpendCap:
+    """Read ``spend_cap{period, limit_usd}``."""
+    period = members.choice("period", PERIODS)
+    usd = members.number("limit_usd", least=0, most=1_000_000_000)
+    return SpendCap(period, int(Decimal(str(usd)) * 1_000_000_000))

@@ -1,0 +1,153 @@
+"""Actions that leave only some methods, paths or models open: the others are refused with a reason of their own."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
+from ailink_gateway.policy.patterns import any_glob
+from ailink_gateway.policy.run import not_allowed
+from ailink_gateway.policy.shapes import Members, refuse
+from ailink_provider.errors import Failure
+
+if TYPE_CHECKING:
+    from ailink_gateway.grant import Target
+    from ailink_gateway.policy.run import Run
+
+
+OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
+
+
+class Methods(Struct, frozen=True):
+    """Which methods are open."""
+
+    is_open: Callable[[str], bool]
+
+    name = "methods"
+    rewrites = False
+    reads_reply = False
+
+    def apply(self, run: "Run", rule: Rule) -> Verdict:
+        """See ``Action``."""
+        return self._judge(run)
+
+    def foresee(self, run: "Run", rule: Rule) -> Foresight:
+        """See ``Action``."""
+        return self._judge(run)
+
+    def _judge(self, run: "Run") -> Failure | None:
+        for method in (run.facts.method, *_posing(run)):
+            if not self.is_open(method):
+                return self._refusal(run, method)
+        return None
+
+    def _refusal(self, run: "Run", method: str) -> Failure:
+        message = f"The policy {run.policy.name} does not allow the method {method[:32]}."
+        return Failure("policy_denied", message, param="method", reason="method_not_allowed")
+
+
+def _posing(run: "Run") -> list[str]:
+    """Return the methods that a request asks to be taken for, by headers that some servers obey."""
+    headers = run.exchange.headers
+    return [headers[name].decode("latin-1").strip().upper() for name in OVERRIDES if name in headers]
+
+
+class Paths(Struct, frozen=True):
+    """Which paths are open."""
+
+    is_open: Callable[[str], bool]
+
+    name = "paths"
+    rewrites = False
+    reads_reply = False
+
+    def apply(self, run: "Run", rule: Rule) -> Verdict:
+        """See ``Action``."""
+        return self._judge(run)
+
+    def foresee(self, run: "Run", rule: Rule) -> Foresight:
+        """See ``Action``."""
+        return self._judge(run)
+
+    def _judge(self, run: "Run") -> Failure | None:
+        path = run.facts.path
+        if self.is_open(path):
+            return None
+        message = f"The policy {run.policy.name} does not allow the path {path[:128]}."
+        return Failure("policy_denied", message, param="path", reason="path_not_allowed")
+
+
+class Models(Struct, frozen=True):
+    """Which models may answer, by their bare name or as "provider/model"; calls of APIs ask none.
+
+    It holds for whatever later rules route to, too.
+    """
+
+    is_open: Callable[[str, str], bool]
+
+    name = "models"
+    rewrites = False
+    reads_reply = False
+
+    def apply(self, run: "Run", rule: Rule) -> Verdict:
+        """See ``Action``."""
+        if run.exchange.route.kind == "model":
+            run.restrict(self._fits)
+        return None
+
+    def foresee(self, run: "Run", rule: Rule) -> Foresight:
+        """See ``Action``."""
+        models, providers = run.facts.target_models, run.facts.target_providers
+        named = list(zip(models, providers, strict=False))
+        if not named or any(self.is_open(model, provider) for model, provider in named):
+            return None
+        return not_allowed(run.policy.name, models)
+
+    def _fits(self, target: "Target") -> bool:
+        return self.is_open(target.model, target.upstream.name)
+
+
+def read_methods(members: Members, phase: str) -> Methods:
+    """Read ``methods{allow, deny}``."""
+    allow, deny = _lists(members)
+    allowed = None if allow is None else frozenset(method.upper() for method in allow)
+    denied = frozenset(method.upper() for method in deny or ())
+    return Methods(lambda method: method not in denied and (allowed is None or method in allowed))
+
+
+def read_paths(members: Members, phase: str) -> Paths:
+    """Read ``paths{allow, deny}``: globs."""
+    return Paths(_opened(members))
+
+
+def read_models(members: Members, phase: str) -> Models:
+    """Read ``models{allow, deny}``: globs."""
+    allow, deny = _globs(members)
+
+    def is_open(model: str, provider: str) -> bool:
+        if deny is not None and (deny(model) or deny(f"{provider}/{model}")):
+            return False
+        return allow is None or allow(model) or allow(f"{provider}/{model}")
+
+    return Models(is_open)
+
+
+def _opened(members: Members) -> Callable[[str], bool]:
+    allow, deny = _globs(members)
+    return lambda text: not (deny is not None and deny(text)) and (allow is None or allow(text))
+
+
+def _globs(members: Members) -> tuple[Callable[[str], bool] | None, Callable[[str], bool] | None]:
+    allow, deny = _lists(members)
+    return (
+        None if allow is None else any_glob(allow, members.at("allow")),
+        None if deny is None else any_glob(deny, members.at("deny")),
+    )
+
+
+def _lists(members: Members) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    allow, deny = members.texts("allow", None), members.texts("deny", None)
+    if allow is None and deny is None:
+        refuse(members.place, "must have allow, deny or both")
+    return allow, deny
