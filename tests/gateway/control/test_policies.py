@@ -217,3 +217,10 @@ async def test_deleting_a_project_takes_its_policies_with_it(admin: httpx2.Async
     policy = (await create("policies", name="p", rules=[DENY], project_id=project))["id"]
     await admin.delete(f"{PROJECTS}/{project}")
     assert (await admin.get(f"{POLICIES}/{policy}")).status_code == 404
+
+
+async def test_an_imported_policy_is_checked_as_a_saved_one(admin: httpx2.AsyncClient) -> None:
+    text = 'version: "1.0"\npolicies: [{name: p, rules: [{type: nope}]}]\n'
+    answer = await admin.post("/api/v1/config/import", content=text)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "policies[p].rules[0].type")
+    assert (await admin.get(POLICIES)).json()["data"] == []

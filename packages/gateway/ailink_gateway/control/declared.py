@@ -15,8 +15,10 @@ from ailink_gateway.control.projects import ID_LENGTH as PROJECT_ID_LENGTH
 from ailink_gateway.control.services import ID_LENGTH as SERVICE_ID_LENGTH
 from ailink_gateway.control.services import ServiceInput
 from ailink_gateway.control.tokens import TokenInput, new_token
+from ailink_gateway.policy.compiler import compile_policy
 from ailink_gateway.store import configuration as table
 from ailink_gateway.store.configuration import Present
+from ailink_gateway.store.policies import DOCUMENT
 from ailink_gateway.store.projects import DEFAULT, find_project, insert_project
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.services import insert_service, update_service
@@ -198,13 +200,20 @@ def _update_project(connection: Connection, row: Row, fields: dict[str, Any], no
 
 def _create_policy(connection: Connection, body: PolicyEntry, vault: Vault, now: float) -> tuple[Row, None]:
     row = {**body.model_dump(), "id": f"pol_{random_base62(SERVICE_ID_LENGTH)}", "created_at": now}
+    _check_policy(row)
     table.insert_policy(connection, row)
     return row, None
 
 
 def _update_policy(connection: Connection, row: Row, fields: dict[str, Any], now: float) -> Row:
+    _check_policy({**row, **fields})
     table.update_policy(connection, row, fields, now)
     return {**row, **fields}
+
+
+def _check_policy(row: Row) -> None:
+    place = f"policies[{row['name']}]"
+    compile_policy({name: row[name] for name in DOCUMENT}, place=place)
 
 
 def _create_service(connection: Connection, body: ServiceInput, vault: Vault, now: float) -> tuple[Row, None]:
