@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway import dev, routes, tokens
+from ailink_gateway.backends.approvals import StoreApprovals
 from ailink_gateway.backends.bodies import BodyKeeper
 from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
@@ -33,6 +34,8 @@ from ailink_gateway.control.retention import DAY, Retention
 from ailink_gateway.control.tokens import TokenInput, new_token
 from ailink_gateway.exchange import Exchange, Receive, Send
 from ailink_gateway.grant import Snapshot, Upstream
+from ailink_gateway.links import PAGE, Links
+from ailink_gateway.notify.courier import Courier
 from ailink_gateway.observe import Metrics
 from ailink_gateway.pipeline import compose
 from ailink_gateway.proxies import canonical, client_ip
@@ -42,6 +45,7 @@ from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
+from ailink_gateway.stages.hold import Hold
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
 from ailink_gateway.store.chains import insert_chained, keep_checkpoint, last_boot
@@ -103,6 +107,9 @@ class Gateway:
         self.retention = Retention(self.store, self._chain_key, settings.audit_days, time)
         shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
         self._discovery = Discovery(shared)
+        public_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        self.courier = Courier(self.store, self.vault, self.transport, Links(self.vault, public_url))
+        self.approvals = StoreApprovals(self.store, self.vault, self.courier)
         self._pipeline = compose(
             (
                 Record(self.spool, self.metrics, self.bodies),
@@ -110,6 +117,7 @@ class Gateway:
                 Admit(MemoryLimiter()),
                 Replay(StoreClaims(self.store, self.vault)),
                 Choose(Resolver(shared)),
+                Hold(self.approvals, settings.public_url),
                 Attempt(breakers, settings.config.call_timeout_seconds),
                 Dispatch(self.spool, MemoryThoughts()),
             )
@@ -118,6 +126,8 @@ class Gateway:
             store=self.store,
             vault=self.vault,
             admin_key=settings.admin_key,
+            approvals_desk=self.approvals,
+            public_url=public_url,
             broadcaster=self.broadcaster,
             known_providers=tuple(shared.providers),
             node=self.spool.chain.node,
@@ -132,6 +142,7 @@ class Gateway:
             asyncio.create_task(asyncio.to_thread(prices.warm)),
         ]
         self._discovery.start()
+        await self.approvals.start(self._pipeline)
         # What lives as long as the process need not be looked at again by the garbage collector.
         gc.collect()
         gc.freeze()
@@ -140,9 +151,12 @@ class Gateway:
     def closing(self) -> None:
         """End what would keep the server from stopping: streams without an end of their own."""
         self.broadcaster.close()
+        self.approvals.closing()
 
     async def stop(self) -> None:
         """Ship what is recorded and close everything."""
+        await self.approvals.stop()
+        await self.courier.close()
         await self._discovery.stop()
         self.spool.stop()
         self.bodies.stop()
@@ -160,7 +174,8 @@ class Gateway:
             await self._lifespan(receive, send)
 
     async def _http(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if self.settings.mode == "dev" and (refused := dev.refusal(scope)) is not None:
+        own_page = scope["path"].startswith(PAGE) and self._is_control(scope["method"], scope["path"])
+        if self.settings.mode == "dev" and (refused := dev.refusal(scope, own_page=own_page)) is not None:
             await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
         elif self._is_control(scope["method"], scope["path"]):
             await self.control(scope, receive, send)

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from msgspec import Raw, Struct, field
 
+from ailink_gateway.approval import Resumed
 from ailink_gateway.grant import Grant, Key, Retry, Target
 from ailink_gateway.routes import Route
 from ailink_provider.dialects import Measured
@@ -20,6 +21,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 BODY_LIMIT = 25 * 1024 * 1024
+NO_RULES: frozenset[tuple[str, Any]] = frozenset()
 
 
 class Reply(Struct):
@@ -41,11 +43,14 @@ class Exchange:
     monotonic seconds except ``created_at`` (Unix). ``targets`` are in the order of preference and ``target`` is the one
     last tried; ``retry`` says how often one may be tried again, ``deadline`` (of the loop's clock) until when.
     ``endings`` are called once, when it is known how the exchange ends and before the client can know; they must not
-    fail.
+    fail. ``approvals_needed`` are the rules that want someone to decide, ``approved_rules`` those (policy name, rule)
+    that someone has; ``resumed`` is set where the gateway itself sends what was approved.
     """
 
     __slots__ = (
         "approval_id",
+        "approvals_needed",
+        "approved_rules",
         "attempts",
         "body",
         "body_read",
@@ -75,6 +80,7 @@ class Exchange:
         "receive",
         "recorded",
         "response_headers",
+        "resumed",
         "retry",
         "route",
         "send",
@@ -137,6 +143,9 @@ class Exchange:
         self.policy_name: str | None = None
         self.shadow_violations: list[Any] = []
         self.tags: dict[str, str] = {}
+        self.approvals_needed: list[dict[str, Any]] = []
+        self.approved_rules: frozenset[tuple[str, Any]] = NO_RULES
+        self.resumed: Resumed | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

@@ -6,6 +6,7 @@ Authenticate   who calls
 Admit          rate and concurrency limits
 Replay         idempotency: a stored answer, a conflict, or a durable claim before any side effect
 Choose         model -> ordered targets; restrictions are checked on what was resolved
+Hold           approvals: wait, or 202 now; what is approved is sent once, and nothing changes it after
 Attempt        breaker, retry, failover: before the first event only
 Dispatch       translate, send, translate back
 """
@@ -21,10 +22,11 @@ from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
+from ailink_gateway.stages.hold import Hold
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
 
-STAGES = (Record, Authenticate, Admit, Replay, Choose, Attempt, Dispatch)
+STAGES = (Record, Authenticate, Admit, Replay, Choose, Hold, Attempt, Dispatch)
 
 
 class Stage(Protocol):
