@@ -3,6 +3,7 @@
 No key gives what it does not have: it makes, changes and rotates only keys whose scopes it has itself.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -75,9 +76,10 @@ class MintedAdminKey(AdminKey):
 @router.post("", status_code=201, responses=refusals(409))
 async def create_admin_key(body: AdminKeyInput, given: Given, caller: Caller) -> MintedAdminKey:
     """Create an admin key. The answer alone carries the whole of it, as `key`."""
-    fields = _permitted(body.model_dump(), given, caller)
-    if caller.expires_at is not None and fields["expires_at"] is None:
-        fields["expires_at"] = caller.expires_at
+    fields = body.model_dump()
+    if fields["expires_at"] is None and caller.expires_at is not None:
+        fields["expires_at"] = datetime.fromtimestamp(caller.expires_at, UTC)
+    fields = _permitted(fields, given, caller)
     key = mint_admin_key()
     row = {
         **fields, "id": f"adm_{random_base62(12)}", "fingerprint": _fingerprint(given.vault, key),
@@ -148,15 +150,14 @@ def _permitted(fields: dict[str, Any], given: Context, caller: Principal) -> dic
         raise Failure("policy_denied", message, param="scopes", reason="scope_missing")
     if "expires_at" in fields:
         fields["expires_at"] = seconds(fields["expires_at"])
-        if fields["expires_at"] is not None:
-            if fields["expires_at"] <= given.now():
-                raise Failure("validation_error", "expires_at lies in the past: give a later one.", param="expires_at")
-            _check_end(fields["expires_at"], caller)
+        if fields["expires_at"] is not None and fields["expires_at"] <= given.now():
+            raise Failure("validation_error", "expires_at lies in the past: give a later one.", param="expires_at")
+        _check_end(fields["expires_at"], caller)
     return fields
 
 
 def _check_end(expires_at: float | None, caller: Principal) -> None:
-    if caller.expires_at is not None and expires_at is not None and expires_at > caller.expires_at:
+    if caller.expires_at is not None and (expires_at is None or expires_at > caller.expires_at):
         message = "This admin key ends before the other one would: expires_at must not be later than its own."
         raise Failure("policy_denied", message, param="expires_at", reason="expires_later")
 
