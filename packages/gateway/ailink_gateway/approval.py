@@ -34,7 +34,8 @@ class About(Struct, frozen=True):
     """What a list shows of a request, and what happens around it.
 
     ``notify`` are the channels to tell, as policies have them ({type, url}); ``keyed`` that the caller sent an
-    idempotency key, and so may come back for the answer; ``preview`` is the beginning of the body.
+    idempotency key, and so may come back for the answer, and ``own_key`` that it brought its own upstream key;
+    ``preview`` is the beginning of the body.
     """
 
     method: str
@@ -44,6 +45,7 @@ class About(Struct, frozen=True):
     preview: str
     notify: list[dict[str, Any]]
     keyed: bool
+    own_key: bool = False
 
 
 class KeptReply(Struct, frozen=True):

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from ailink_gateway.approval import DEFAULT_SECONDS, About, Approval, CanonicalRequest, KeptReply, Resumed, Status
-from ailink_gateway.backends.resume import Collected, run_again
+from ailink_gateway.backends.resume import Collected, refusal, run_again
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.forward import REAL_AUTHORIZATION
 from ailink_gateway.store import approvals as table
@@ -209,6 +209,7 @@ class StoreApprovals:
                 preview=request.body[: 4 * PREVIEW_CHARACTERS].decode("utf-8", "replace")[:PREVIEW_CHARACTERS],
                 notify=terms.notify,
                 keyed=live.keyed,
+                own_key=live.caller_key is not None,
             ),
             created_at=now,
             expires_at=now + terms.seconds,
@@ -327,7 +328,7 @@ class StoreApprovals:
             collected = await self._send(row, live)
         except Failure as failure:
             logger.error("the approved request %s was not sent: %s", live.id, failure.message)
-            collected = Collected(failed=True)
+            collected = refusal(live.id, failure)
 
         def finish(connection: Connection) -> bool:
             reply = collected.reply()
@@ -343,6 +344,12 @@ class StoreApprovals:
         resumed = Resumed(token_id=row["token_id"], approval_id=row["id"], request=request)
         rules = frozenset((policy, rule) for policy, rule in row["rules"])
         extra = [(REAL_AUTHORIZATION, live.caller_key)] if live.caller_key is not None else []
+        if not extra and self._opened(row).about.own_key:
+            message = (
+                "Nothing was sent: the caller's own key (X-Real-Authorization) is never stored, and the gateway was "
+                "restarted meanwhile. Send the request again."
+            )
+            raise Failure("credential_missing", message)
         return await run_again(self._pipeline, resumed, rules, extra)
 
     def _settled(self, live: Live) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from msgspec.json import encode
+
 from ailink_gateway import routes
 from ailink_gateway.approval import KeptReply, Resumed
 from ailink_gateway.exchange import Exchange, Headers
@@ -28,6 +30,10 @@ class Collected:
         self._chunks: list[bytes] = []
         self._size = 0
 
+    def take(self, status: int, headers: Headers, body: bytes) -> None:
+        """Take a whole answer."""
+        self._status, self._headers, self._chunks = status, headers, [body]
+
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take a message of ASGI."""
         if message["type"] == "http.response.start":
@@ -44,6 +50,16 @@ class Collected:
             return None
         cut = self.broken or self._size > RESPONSE_LIMIT
         return KeptReply(self._status, self._headers, b"".join(self._chunks), cut)
+
+
+def refusal(approval_id: str, failure: Failure) -> Collected:
+    """Return the answer to a request that could not be sent at all."""
+    collected = Collected(failed=True)
+    error = {"message": failure.message, "type": failure.kind, "code": failure.code, "param": failure.param}
+    body = {"error": {**error, "request_id": approval_id}, "detail": failure.message}
+    headers = [(b"content-type", b"application/json"), (b"x-ailink-error", failure.code.encode())]
+    collected.take(failure.status, [*headers, (b"x-should-retry", b"false")], encode(body))
+    return collected
 
 
 async def run_again(
