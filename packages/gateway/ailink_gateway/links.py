@@ -1,11 +1,13 @@
 """Links to the page of one approval: signed, and good until they expire. They show a request; they decide nothing."""
 
 import hmac
+import re
 from base64 import urlsafe_b64encode
 
 from ailink_gateway.vault import APPROVAL_LINKS, Vault
 
 PAGE = "/ailink/approvals/"
+_WHOLE = re.compile(r"[1-9][0-9]{0,11}")
 
 
 class Links:
@@ -31,7 +33,7 @@ class Links:
 
     def opens(self, approval_id: str, expires: str, signature: str, now: float) -> bool:
         """Whether this is a link of ours to this approval that has not expired."""
-        if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12 and int(expires) > now):
+        if _WHOLE.fullmatch(expires) is None or int(expires) <= now:
             return False
         expected = self._signature(approval_id, int(expires))
         return hmac.compare_digest(signature.encode("utf-8", "replace"), expected.encode())
