@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import signal
+import socket
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import httpx2
 import pytest
 from openai import APIStatusError, OpenAI
 
+from ailink import AIlinkClient
 from ailink_provider.testing import KEYS, Fault, MockUpstream
 
 from .clients import Secrets
@@ -90,7 +92,7 @@ class World:
 
     def make(self, provider: str = "generic", notify: list[dict[str, str]] | None = None, timeout: str = "10m") -> str:
         """Make a token whose calls need approval, and return it."""
-        need = {"type": "require_approval", "timeout": timeout, "notify": notify or []}
+        need = {"type": "require_approval", "timeout": timeout, **({"notify": notify} if notify else {})}
         policy = self.create("policies", rules=[{"then": need}])
         secret = KEYS.get(provider) or self._known.add(f"rest-{secrets.token_hex(12)}")
         credential = self.create("credentials", provider=provider, secret=secret)
@@ -115,7 +117,7 @@ def test_a_charge_waits_for_a_person(world: World, upstream: MockUpstream) -> No
     agent = world.agent(world.make())
     with following(world.gateway) as record_of:
         answer = agent.http.post("/v1/charges?expand=a%2Fb", json={"amount": 5000}, headers={"X-Order": "7"})
-        assert answer.status_code == 202
+        assert answer.status_code == 202, answer.text
         told = answer.json()
         assert told["status"] == "pending"
         assert told["poll_url"] == f"{PUBLIC}/api/v1/approvals/{told['request_id']}"
@@ -132,6 +134,29 @@ def test_a_charge_waits_for_a_person(world: World, upstream: MockUpstream) -> No
         assert (record.upstream_status, record.status) == (200, 200)
         asked = record_of(answer.headers["x-request-id"])
         assert (asked.upstream_status, asked.status) == (None, 202)
+    assert len(upstream.requests) == 1
+
+
+def test_the_client_waits_for_a_person(world: World, upstream: MockUpstream) -> None:
+    agent = world.agent(token := world.make())
+    with (
+        AIlinkClient(api_key=token, gateway_url=world.gateway.url) as client,
+        world.gateway.admin() as people,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waiting = pool.submit(
+            client.post, "/v1/charges", json={"amount": 1}, wait_for_approval=True, approval_timeout=30,
+            idempotency_key="charge-order-12345",
+        )  # fmt: skip
+        agent.pending()
+        people.approvals.approve(people.approvals.list()[0].id)
+        answer = waiting.result()
+        assert (answer.status_code, answer.json()["method"]) == (200, "POST")
+        asked = client.post("/v1/charges", json={"amount": 2})
+        assert asked.status_code == 202
+        result = pool.submit(client.wait_for_approval, asked.json()["request_id"], timeout=30)
+        people.approvals.reject(people.approvals.list()[0].id, reason="no")
+        assert (result.result().approved, result.result().reason) == (False, "no")
     assert len(upstream.requests) == 1
 
 
@@ -178,10 +203,12 @@ def test_a_models_call_waits_and_is_answered(world: World, upstream: MockUpstrea
 
 
 def test_a_models_caller_that_leaves_takes_its_request_back(world: World, upstream: MockUpstream) -> None:
-    agent = world.agent(world.make("openai"))
-    with pytest.raises(httpx2.ReadTimeout):
-        agent.http.post("/v1/chat/completions", json=CHAT, timeout=0.5)
-    [pending] = agent.http.get("/api/v1/approvals").json()["data"]
+    agent = world.agent(token := world.make("openai"))
+    with socket.create_connection(world.gateway.address) as waiting:
+        body = json.dumps(CHAT).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n"
+        waiting.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        [pending] = agent.pending()
     assert agent.see(pending["id"])["reason"] == "the caller left"
     assert agent.decide(pending["id"], "approve").status_code == 409
     assert upstream.requests == []

@@ -7,14 +7,14 @@ from base64 import b64encode
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from ailink_gateway.approval import Approval as Stored
 from ailink_gateway.approval import KeptReply
 from ailink_gateway.control.authentication import Caller, Principal
 from ailink_gateway.control.context import Context, Given
 from ailink_gateway.control.errors import refusals
-from ailink_gateway.control.fields import Input, Listing, Moment, Page, Reference
+from ailink_gateway.control.fields import Input, Listing, Moment, Page, Reference, either_form
 from ailink_gateway.control.resource import resource, scope
 from ailink_gateway.store.approvals import list_deliveries, unknown_approval
 
@@ -107,7 +107,7 @@ class ApprovalListing(Listing):
     """Which approvals are asked for."""
 
     status: Status = Field("pending", description="Only pending ones unless it says otherwise.")
-    token_id: Reference | None = None
+    token_id: Annotated[str, AfterValidator(either_form)] | None = Field(None, max_length=256)
     project_id: Reference | None = None
 
 

@@ -106,7 +106,8 @@ def refusal_page(approval_id: str, notice: str) -> str:
 
 def _request(request: CanonicalRequest) -> str:
     path = request.raw_path.decode("latin-1") + (f"?{request.query.decode('latin-1')}" if request.query else "")
-    to = [_inline(label + (f" ({model})" if model else "")) for label, model in request.targets]
+    service = f"the service {request.service}, " if request.service is not None else ""
+    to = [_inline(service + label + (f" ({model})" if model else "")) for label, model in request.targets]
     headers = "\n".join(
         f"{_inline(name.decode('latin-1'))}: {_inline(value.decode('utf-8', 'surrogateescape'))}"
         for name, value in request.headers
