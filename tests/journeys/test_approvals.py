@@ -6,6 +6,7 @@ import re
 import secrets
 import signal
 import socket
+import sys
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from .clients import Secrets
 from .conftest import Gateway, following, wait_for
 
 CHAT: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+HELD = (sys.executable, str(Path(__file__).with_name("held.py")))
 PUBLIC = "https://gateway.test"
 SECRET_IN_BODY = "body-secret-5f2c9a"
 
@@ -60,8 +62,10 @@ class World:
 
     def __init__(self, start: Callable[..., Gateway], known: Secrets, clouds: MockUpstream, data: Path) -> None:
         self._start, self._known, self._clouds = start, known, clouds
+        self._held = data.parent / "held.json"
+        self._held.write_text("{}")
         self._settings = {
-            "data": data, "AILINK_PUBLIC_URL": PUBLIC,
+            "data": data, "AILINK_PUBLIC_URL": PUBLIC, "program": HELD, "HELD_TOKENS": str(self._held),
             "AILINK_MASTER_KEY": known.add(secrets.token_hex(32)),
             "AILINK_ADMIN_KEY": known.add(f"ailink_admin_{secrets.token_hex(20)}"),
         }  # fmt: skip
@@ -90,14 +94,14 @@ class World:
         assert response.status_code == 201, response.text
         return response.json()
 
-    def make(self, provider: str = "generic", notify: list[dict[str, str]] | None = None, timeout: str = "10m") -> str:
+    def make(self, provider: str = "generic", notify: list[dict[str, str]] | None = None, timeout: int = 600) -> str:
         """Make a token whose calls need approval, and return it."""
-        need = {"type": "require_approval", "timeout": timeout, **({"notify": notify} if notify else {})}
-        policy = self.create("policies", rules=[{"then": need}])
         secret = KEYS.get(provider) or self._known.add(f"rest-{secrets.token_hex(12)}")
         credential = self.create("credentials", provider=provider, secret=secret)
         url = self._clouds.url("/v1" if provider == "openai" else "")
-        made = self.create("tokens", credential_id=credential["id"], upstream_url=url, policy_ids=[policy["id"]])
+        made = self.create("tokens", credential_id=credential["id"], upstream_url=url)
+        need = {"policy_name": "p", "rule": 0, "timeout_seconds": timeout, "notify": notify or []}
+        self._held.write_text(json.dumps({**json.loads(self._held.read_text()), made["name"]: need}))
         return self._known.add(str(made["token_id"]))
 
     def agent(self, token: str) -> Agent:
@@ -171,7 +175,7 @@ def test_a_rejected_and_an_expired_request_are_never_sent(world: World, upstream
     assert "not in the plan" in answer.json()["detail"]
     assert agent.decide(pending["id"], "reject").json()["updated"] is False
     assert agent.decide(pending["id"], "approve").status_code == 409
-    hasty = world.agent(world.make(timeout="1s"))
+    hasty = world.agent(world.make(timeout=1))
     answer = hasty.http.post("/v1/charges", json={}, headers={"Prefer": "wait=30"})
     assert (answer.status_code, answer.headers["x-ailink-error"]) == (408, "approval_timeout")
     assert upstream.requests == []
