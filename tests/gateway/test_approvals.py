@@ -93,6 +93,7 @@ class Machine(RuleBasedStateMachine):
     async def _send(self, exchange: Exchange) -> None:
         assert exchange.approval_id is not None
         self.sent[exchange.approval_id] += 1
+        await exchange.read_body()
         if self.hanging:
             await asyncio.get_running_loop().create_future()
         await exchange.send({"type": "http.response.start", "status": 200, "headers": []})
