@@ -7,18 +7,23 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ailink_gateway.approval import Approval
 from ailink_gateway.backends import approvals as module
 from ailink_gateway.backends import resume
 from ailink_gateway.backends.approvals import StoreApprovals
+from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
+from ailink_gateway.backends.limiter import MemoryLimiter
+from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.control import unlock
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant, Key, Snapshot
 from ailink_gateway.pipeline import compose
 from ailink_gateway.stages import Proceed
+from ailink_gateway.stages.admit import Admit
 from ailink_gateway.stages.attempt import Attempt
 from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
@@ -104,12 +109,13 @@ class World:
         self.pipeline = compose((
             Record(self.journal),
             Authenticate(self.directory),
+            Admit(MemoryLimiter()),
             Replay(StoreClaims(self.store, self.vault, lambda: self.now)),
             Choose(Resolver(Snapshot())),
             self.ask,
             Hold(self.approvals, "https://gateway.example"),
-            Attempt(),
-            Dispatch(self.journal),
+            Attempt(MemoryBreakers()),
+            Dispatch(self.journal, MemoryThoughts()),
         ))
         await self.approvals.start(self.pipeline)
 
@@ -423,6 +429,14 @@ class TestModels:
         assert again.status == 200
         assert again.client.headers["idempotent-replayed"] == "true"
         assert len(world.listener.asked) == len(world.messenger.told) == 1
+
+    async def test_who_waits_does_not_take_the_place_of_what_is_sent(self, world: World) -> None:
+        world.listener.answers = [Response(200, [], ANSWER)]
+        only = msgspec.structs.replace(world.grants["model"], concurrent_requests=1)
+        world.directory.grants["model"] = only
+        call = world.model()
+        await world.approve((await world.asked()).id)
+        assert (await call).status == 200
 
     async def test_a_stopping_gateway_lets_it_go_and_keeps_the_approval(self, world: World) -> None:
         world.listener.answers = [Response(200, [], ANSWER)]
