@@ -30,18 +30,21 @@ SLACK = {"type": "slack", "url": "https://hooks.slack.example/services/T0/B0/ver
 
 
 class Receiver:
-    """Takes what is delivered. ``answers`` come in order, then 200s; one that is None never comes."""
+    """Takes what is delivered. ``answers`` come in order, then 200s, from ``gone`` 410s; one that is None never
+    comes.
+    """
 
     def __init__(self) -> None:
         self.got: list[Request] = []
         self.answers: list[int | Failure | None] = []
         self.arrived = asyncio.Event()
+        self.gone: str | None = None
 
     async def send(self, request: Request, deadline: float | None = None) -> Response:
         assert deadline is not None and 0 < deadline - asyncio.get_running_loop().time() <= 10
         self.got.append(request)
         self.arrived.set()
-        answer = self.answers.pop(0) if self.answers else 200
+        answer = self.answers.pop(0) if self.answers else 410 if str(request.url) == self.gone else 200
         if answer is None:
             await asyncio.get_running_loop().create_future()
         if isinstance(answer, Failure):
@@ -223,11 +226,12 @@ async def test_one_that_hangs_holds_up_nobody(world: World, receiver: Receiver) 
 
 
 async def test_who_was_told_is_not_told_again_after_a_restart(world: World, receiver: Receiver) -> None:
-    receiver.answers = [410]
+    receiver.gone = "https://hooks.example"
     approval = await world.approval(HOOK, SLACK)
     world.courier.announce(approval)
     await world.told(approval)
     await world.courier.close()
+    receiver.gone = None
     world.courier = world.make(receiver)
     world.courier.announce(approval)
     log = await world.told(approval)
