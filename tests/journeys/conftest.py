@@ -198,8 +198,8 @@ def everything_shown(gateway: Gateway) -> Iterator[tuple[str, bytes]]:
                 answer = http.get(path, headers=headers)
                 yield path, answer.content + repr(answer.headers.raw).encode()
             elif "get" in methods and path.endswith("/{id}"):
-                rows = http.get(path.removesuffix("/{id}"), headers=headers, params={"limit": 100}).json()["data"]
-                for row in rows[:20]:
+                listed = http.get(path.removesuffix("/{id}"), headers=headers, params={"limit": 100}).json()
+                for row in listed.get("data", [])[:20]:
                     yield path, http.get(path.replace("{id}", row["id"]), headers=headers).content
         yield "an error", http.get("/api/v1/tokens/nothing", headers=headers).content
 
