@@ -124,6 +124,12 @@ class Callers:
     async def anonymous(self) -> Grant | None:
         return self.nobody
 
+    async def by_id(self, token_id: str | None) -> Grant:
+        for grant in [*self.grants.values(), *([self.nobody] if self.nobody else [])]:
+            if grant.token_id == token_id:
+                return grant
+        raise Failure("invalid_api_key", "Invalid API key: this token is unknown here.")
+
 
 class Listener:
     """An upstream that remembers what it was asked and answers what it was told to, in order."""

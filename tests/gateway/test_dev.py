@@ -101,6 +101,15 @@ def test_a_form_cannot_send_a_body_without_a_token(
     assert failure is None or (failure.status, failure.param) == (415, "content-type")
 
 
+def test_the_gateways_own_forms_may_be_sent() -> None:
+    form = (b"content-type", b"application/x-www-form-urlencoded")
+    headers = [(b"host", b"localhost"), form, (b"content-length", b"3")]
+    assert refusal({"headers": headers}) is not None
+    assert refusal({"headers": headers}, own_page=True) is None
+    foreign = [*headers, (b"origin", b"https://evil.example")]
+    assert refusal({"headers": foreign}, own_page=True) is not None
+
+
 def test_with_a_token_a_body_is_what_it_is_and_without_a_body_there_is_no_type() -> None:
     for name in (b"authorization", b"x-api-key", b"x-goog-api-key", b"x-admin-key"):
         assert asked(HOST, LENGTH, (b"content-type", b"text/csv"), (name, b"x")) is None

@@ -453,6 +453,19 @@ async def test_a_grant_knows_its_projects_services_with_their_keys(world: World)
     assert not passthrough.services
 
 
+async def test_a_token_is_found_by_its_id_with_the_same_grant(world: World) -> None:
+    secret = world.token(upstream_url="https://api.example", credential_id=world.credential(1))
+    found = await world.directory.find(secret)
+    again = await world.directory.by_id(found.token_id)
+    assert (again.token_id, again.project_id, again.own) == (found.token_id, found.project_id, found.own)
+    assert found.token_id is not None
+    await world.store.change(revoke_token, found.token_id, 5.0)
+    for token_id in (found.token_id, "tok_nothing", None):
+        with pytest.raises(Failure) as caught:
+            await world.directory.by_id(token_id)
+        assert caught.value.code == "invalid_api_key"
+
+
 # --- several upstreams, limits and breakers ----------------------------------------------------------
 
 

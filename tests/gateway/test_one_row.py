@@ -11,6 +11,7 @@ from ailink_gateway.app import base_urls, snapshot
 from ailink_gateway.control import create_control
 from ailink_gateway.grant import Grant, Snapshot
 from ailink_gateway.settings import Settings, load
+from ailink_gateway.vault import Place, Vault
 from ailink_provider import CompletionRequest, ProviderConfig, builtin, load_config
 from ailink_provider import providers as rows
 from ailink_provider.factory import create
@@ -85,7 +86,9 @@ async def test_whoever_lacks_its_key_is_told_the_variable(call: Any) -> None:
 async def test_a_credential_may_be_its() -> None:
     assert vendor_of("api.example-models.com") is providers()["example"]
     unused: Any = None
-    control = create_control(unused, unused, None, known_providers=providers())
+    vault, place = Vault(bytes(range(32))), Place("", "root", "test")
+    vault.adopt_root(vault.make_root(place), place)
+    control = create_control(unused, vault, None, approvals_desk=unused, known_providers=providers())
     assert "example" in control.state.context.providers
 
 

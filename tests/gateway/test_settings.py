@@ -42,6 +42,8 @@ def test_flags_win_over_the_environment_over_defaults(tmp_path: Path) -> None:
         ({"AILINK_PORT": "70000"}, "AILINK_PORT"),
         ({"AILINK_ALLOW_UPSTREAMS": "not an address"}, "AILINK_ALLOW_UPSTREAMS"),
         ({"AILINK_TRUSTED_PROXIES": "proxy"}, "AILINK_TRUSTED_PROXIES"),
+        ({"AILINK_PUBLIC_URL": "gateway.example"}, "AILINK_PUBLIC_URL"),
+        ({"AILINK_PUBLIC_URL": "https://gateway.example/?x"}, "AILINK_PUBLIC_URL"),
         ({"OPENAI_BASE_URL": "ftp://x"}, "OPENAI_BASE_URL"),
         ({"AILINK_MASTER_KEY_FILE": "/does/not/exist", "AILINK_MASTER_KEY": ""}, "AILINK_MASTER_KEY_FILE"),
         ({"AILINK_DATABASE_URL": "postgresql://x"}, "AILINK_DATABASE_URL"),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ AGENT = "billing-agent"
 class Gateway:
     """A gateway in a process of its own. ``lines`` is what it printed so far."""
 
-    def __init__(self, command: str, data: Path, environment: dict[str, str]) -> None:
-        self.command, self.data, self.environment = command, data, environment
+    def __init__(self, command: str, data: Path, environment: dict[str, str], program: Sequence[str]) -> None:
+        self.command, self.data, self.environment, self.program = command, data, environment, program
         self.admin_key = environment.get("AILINK_ADMIN_KEY", "")
         self.lines: list[str] = []
         self.url = ""
@@ -43,7 +43,7 @@ class Gateway:
     def start(self) -> "Gateway":
         """Start the process and wait until it has said where it listens."""
         self.process = subprocess.Popen(
-            [AILINK, self.command, "--port", "0", "--data", str(self.data)],
+            [*self.program, self.command, "--port", "0", "--data", str(self.data)],
             cwd=self.data.parent,
             text=True,
             env=clean_environment(self.environment),
@@ -155,14 +155,17 @@ def start_gateway(
     """Return a function that starts gateways; all are stopped at the end, and none may have given a secret away."""
     started: list[Gateway] = []
 
-    def start(command: str = "serve", data: Path | None = None, **environment: str) -> Gateway:
+    def start(
+        command: str = "serve", data: Path | None = None, program: Sequence[str] = (AILINK,), **environment: str
+    ) -> Gateway:
         base = {"AILINK_ALLOW_UPSTREAMS": "127.0.0.0/8"}
         if command == "serve":
             base |= {
                 "AILINK_MASTER_KEY": known_secrets.add(secrets.token_hex(32)),
                 "AILINK_ADMIN_KEY": known_secrets.add(f"ailink_admin_{secrets.token_hex(20)}"),
             }
-        gateway = Gateway(command, data or tmp_path_factory.mktemp("gateway") / "data", base | environment).start()
+        data = data or tmp_path_factory.mktemp("gateway") / "data"
+        gateway = Gateway(command, data, base | environment, program).start()
         started.append(gateway)
         return gateway
 
@@ -195,8 +198,8 @@ def everything_shown(gateway: Gateway) -> Iterator[tuple[str, bytes]]:
                 answer = http.get(path, headers=headers)
                 yield path, answer.content + repr(answer.headers.raw).encode()
             elif "get" in methods and path.endswith("/{id}"):
-                rows = http.get(path.removesuffix("/{id}"), headers=headers, params={"limit": 100}).json()["data"]
-                for row in rows[:20]:
+                listed = http.get(path.removesuffix("/{id}"), headers=headers, params={"limit": 100}).json()
+                for row in listed.get("data", [])[:20]:
                     yield path, http.get(path.replace("{id}", row["id"]), headers=headers).content
         yield "an error", http.get("/api/v1/tokens/nothing", headers=headers).content
 

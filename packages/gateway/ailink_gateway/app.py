@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from ailink_gateway import dev, routes, tokens
+from ailink_gateway.backends.approvals import StoreApprovals
 from ailink_gateway.backends.bodies import BodyKeeper
 from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
@@ -35,6 +36,8 @@ from ailink_gateway.control.retention import DAY, Retention
 from ailink_gateway.control.tokens import TokenInput, new_token
 from ailink_gateway.exchange import Exchange, Receive, Send
 from ailink_gateway.grant import Snapshot, Upstream
+from ailink_gateway.links import PAGE, Links
+from ailink_gateway.notify.courier import Courier
 from ailink_gateway.observe import Metrics
 from ailink_gateway.pipeline import compose
 from ailink_gateway.pricing import PriceRule, in_order
@@ -46,6 +49,7 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.govern import Govern
+from ailink_gateway.stages.hold import Hold
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
 from ailink_gateway.stages.reserve import Reserve
@@ -115,6 +119,9 @@ class Gateway:
         shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
         self._discovery = Discovery(shared)
         limiter, resolver = MemoryLimiter(), Resolver(shared)
+        public_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        self.courier = Courier(self.store, self.vault, self.transport, Links(self.vault, public_url))
+        self.approvals = StoreApprovals(self.store, self.vault, self.courier)
         self._pipeline = compose(
             (
                 Record(journal, self.metrics, self.bodies),
@@ -122,7 +129,8 @@ class Gateway:
                 Admit(limiter),
                 Replay(StoreClaims(self.store, self.vault)),
                 Choose(resolver),
-                Govern(limiter, resolver, self.transport, ledger=ledger),
+                Govern(limiter, resolver, self.transport, ledger=ledger, approvals=True),
+                Hold(self.approvals, settings.public_url),
                 Reserve(ledger),
                 Attempt(breakers, settings.config.call_timeout_seconds),
                 Dispatch(journal, MemoryThoughts()),
@@ -132,6 +140,8 @@ class Gateway:
             store=self.store,
             vault=self.vault,
             admin_key=settings.admin_key,
+            approvals_desk=self.approvals,
+            public_url=public_url,
             broadcaster=self.broadcaster,
             known_providers=tuple(shared.providers),
             node=self.spool.chain.node,
@@ -147,6 +157,7 @@ class Gateway:
             asyncio.create_task(asyncio.to_thread(prices.warm)),
         ]
         self._discovery.start()
+        await self.approvals.start(self._pipeline)
         # What lives as long as the process need not be looked at again by the garbage collector.
         gc.collect()
         gc.freeze()
@@ -155,9 +166,12 @@ class Gateway:
     def closing(self) -> None:
         """End what would keep the server from stopping: streams without an end of their own."""
         self.broadcaster.close()
+        self.approvals.closing()
 
     async def stop(self) -> None:
         """Ship what is recorded and close everything."""
+        await self.approvals.stop()
+        await self.courier.close()
         await self._discovery.stop()
         self.spool.stop()
         self.bodies.stop()
@@ -175,7 +189,8 @@ class Gateway:
             await self._lifespan(receive, send)
 
     async def _http(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if self.settings.mode == "dev" and (refused := dev.refusal(scope)) is not None:
+        own_page = scope["path"].startswith(PAGE) and self._is_control(scope["method"], scope["path"])
+        if self.settings.mode == "dev" and (refused := dev.refusal(scope, own_page=own_page)) is not None:
             await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
         elif self._is_control(scope["method"], scope["path"]):
             await self.control(scope, receive, send)

@@ -15,8 +15,11 @@ HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"x-admin-key"})
 
 
-def refusal(scope: Mapping[str, Any]) -> Failure | None:
-    """Return why this request may not be answered in development, or None if it may."""
+def refusal(scope: Mapping[str, Any], *, own_page: bool = False) -> Failure | None:
+    """Return why this request may not be answered in development, or None if it may.
+
+    ``own_page`` is set for pages of the gateway, whose forms protect themselves.
+    """
     headers = dict(scope["headers"])
     if _host(headers.get(b"host", b"").decode("latin-1")) not in HOSTS:
         return _refused("`ailink dev` answers only to localhost, 127.0.0.1 and [::1]; this request named another host.")
@@ -26,7 +29,7 @@ def refusal(scope: Mapping[str, Any]) -> Failure | None:
     if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin", b"same-site"):
         return _refused("`ailink dev` refuses cross-site requests.")
     has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-    if has_body and CREDENTIALS.isdisjoint(headers):
+    if has_body and not own_page and CREDENTIALS.isdisjoint(headers):
         content_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if content_type != b"application/json":
             return Failure(

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from msgspec import Raw, Struct, field
 
+from ailink_gateway.approval import Resumed
 from ailink_gateway.grant import Grant, Key, Retry, Target
 from ailink_gateway.routes import Route
 from ailink_provider.dialects import Measured
@@ -42,7 +43,8 @@ class Exchange:
     monotonic seconds except ``created_at`` (Unix). ``targets`` are in the order of preference and ``target`` is the one
     last tried; ``retry`` says how often one may be tried again, ``deadline`` (of the loop's clock) until when.
     ``endings`` are called once, when it is known how the exchange ends and before the client can know; they must not
-    fail.
+    fail. ``approvals_needed`` are the rules that want someone to decide, ``approved_rules`` those (policy name, rule)
+    that someone has; ``resumed`` is set where the gateway itself sends what was approved.
 
     Money: ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
     was sent and nobody knows what it used; ``lost_nano`` what such attempts before this one count for.
@@ -152,7 +154,7 @@ class Exchange:
         self.tags: dict[str, str] = {}
         self.approvals_needed: list[dict[str, Any]] = []
         self.approved_rules: frozenset[tuple[str, Any]] = NO_RULES
-        self.resumed: object | None = None
+        self.resumed: Resumed | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""

@@ -58,6 +58,21 @@ PRIVATE = frozenset(
         b"accept-encoding",
     }
 )
+SECRET = frozenset(
+    {
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"x-goog-api-key",
+        b"x-admin-key",
+        b"cookie",
+        b"cookie2",
+        b"forwarded",
+        b"via",
+        b"prefer",
+        REAL_AUTHORIZATION,
+    }
+)
 PRIVATE_PREFIXES = (b"x-ailink-", b"x-forwarded-", b"proxy-")
 KEPT_BACK = frozenset({b"set-cookie", b"set-cookie2", b"x-request-id", b"alt-svc", b"server", b"date"})
 
@@ -139,6 +154,18 @@ def _own_key(exchange: Exchange, key: str) -> bytes:
     grant = exchange.grant
     tenant = grant.token_id or grant.project_id if grant is not None else ""
     return hmac.digest(tenant.encode(), key.encode(), "sha256").hex().encode()
+
+
+def kept_headers(exchange: Exchange) -> Headers:
+    """Return the headers of a request that may be stored and sent later: without this hop's, the caller's secrets and
+    its cookies. What steers the gateway stays.
+    """
+    dropped = _nominated(exchange.raw_headers) | HOP_BY_HOP | SECRET
+    return [
+        (name, value)
+        for name, value in exchange.raw_headers
+        if not ((folded := _folded(name)) in dropped or folded.startswith((b"x-forwarded-", b"proxy-")))
+    ]
 
 
 def api_reply_headers(response: Response, spellings: Sequence[bytes]) -> Headers:

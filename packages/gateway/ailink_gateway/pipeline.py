@@ -7,6 +7,7 @@ Admit          rate and concurrency limits
 Replay         idempotency: a stored answer, a conflict, or a durable claim before any side effect
 Choose         model -> ordered targets; restrictions are checked on what was resolved
 Govern         policies: deny, limit, rewrite, route, tag, ask for approval; replies, too
+Hold           approvals: wait, or 202 now; what is approved is sent once, and nothing changes it after
 Reserve        hold what it may cost, where a budget applies
 Attempt        breaker, retry, failover: before the first event only
 Dispatch       translate, send, translate back
@@ -24,11 +25,12 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.govern import Govern
+from ailink_gateway.stages.hold import Hold
 from ailink_gateway.stages.record import Record
 from ailink_gateway.stages.replay import Replay
 from ailink_gateway.stages.reserve import Reserve
 
-STAGES = (Record, Authenticate, Admit, Replay, Choose, Govern, Reserve, Attempt, Dispatch)
+STAGES = (Record, Authenticate, Admit, Replay, Choose, Govern, Hold, Reserve, Attempt, Dispatch)
 
 
 class Stage(Protocol):

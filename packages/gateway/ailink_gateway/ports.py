@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from ailink_gateway.exchange import Reply
+from ailink_gateway.approval import Approval, CanonicalRequest, Status
+from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Breaker, Grant
 from ailink_gateway.record import Opened, Record
 from ailink_gateway.thoughts import Turn
@@ -24,6 +25,12 @@ class Directory(Protocol):
 
     async def anonymous(self) -> Grant | None:
         """Return the grant of callers without a token, or None where there are none."""
+
+    async def by_id(self, token_id: str | None) -> Grant:
+        """Return the grant of a token by its public id, or of callers without one, compiled anew.
+
+        Raises ``Failure`` (``invalid_api_key``) for one that may not call.
+        """
 
 
 class Journal(Protocol):
@@ -195,4 +202,53 @@ class Ledger(Spending, Protocol):
     def remaining(self, token_id: str | None, project_id: str, at: float) -> Mapping[str, int]:
         """Return what the limits leave beside settled spend, by period (daily, monthly, lifetime), where there are any:
         in nano-dollars, the least of token and project.
+        """
+
+
+class Approvals(Protocol):
+    """Requests that wait for somebody to decide."""
+
+    async def ask(self, exchange: Exchange, request: CanonicalRequest) -> Approval:
+        """Store the request of an exchange that needs approval, tell whom it concerns, and return the approval.
+
+        It is durable when this returns. A model's request that equals one of the same token that waits already joins
+        it. Raises ``Failure``.
+        """
+
+    async def ask_again(self, approval_id: str) -> Approval:
+        """Return the approval that an earlier call of the same request asked for, and wait for it as that one did.
+
+        Raises ``Failure`` (``not_found``).
+        """
+
+    async def wait(self, approval_id: str, seconds: float | None = None) -> Approval:
+        """Return the approval once nothing more will happen to it, or after ``seconds``, or when the gateway stops.
+
+        Raises ``Failure`` (``not_found``).
+        """
+
+    def leave(self, approval_id: str) -> None:
+        """Note that a model's caller that asked waits no more."""
+
+
+class Desk(Protocol):
+    """Where approvals are looked at and decided."""
+
+    async def wait(self, approval_id: str, seconds: float | None = None) -> Approval:
+        """See ``Approvals.wait``; 0 seconds is now."""
+
+    async def page(
+        self, limit: int, after: str | None, filters: dict[str, str | None]
+    ) -> tuple[list[Approval], bool]:
+        """Return one page of approvals, newest first and without their answers, and whether there are more."""
+
+    async def request(self, approval_id: str) -> CanonicalRequest | None:
+        """Return the request, None once it is erased. Raises ``Failure`` (``not_found``)."""
+
+    async def decide(
+        self, approval_id: str, decision: Literal["approved", "rejected"], by: str, reason: str | None
+    ) -> tuple[Status, bool]:
+        """Decide what is pending; return how it stands now, and whether this call decided it.
+
+        Raises ``Failure``: ``not_found``, or ``conflict`` if it was decided otherwise or its time has passed.
         """

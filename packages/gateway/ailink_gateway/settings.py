@@ -109,6 +109,7 @@ class Settings(Struct, frozen=True):
     audit_days: int | None = None
     body_days: int = 30
     metrics_open: bool = False
+    public_url: str | None = None
 
     def __repr__(self) -> str:
         return f"Settings(mode={self.mode!r}, host={self.host!r}, port={self.port}, data_dir={str(self.data_dir)!r})"
@@ -138,6 +139,7 @@ def load(
         data_dir=data or Path(read.text("AILINK_DATA_DIR") or "./.ailink"),
         config=_config(path),
         configured=_configured(path, environment),
+        public_url=_public(read.text("AILINK_PUBLIC_URL")),
         admin_key=read.secret("AILINK_ADMIN_KEY"),
         master_key=read.secret("AILINK_MASTER_KEY"),
         allow_upstreams=_allowed(read.list("AILINK_ALLOW_UPSTREAMS"), mode),
@@ -249,6 +251,16 @@ def _config(path: Path | None) -> Config:
         return convert(tree if tree is not None else {}, Config, strict=False)
     except (yaml.YAMLError, ValidationError) as error:
         raise SettingsError(f"The config file {path} is not valid: {error}") from None
+
+
+def _public(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        Origin.parse(url)
+    except Failure:
+        raise SettingsError("AILINK_PUBLIC_URL must be http[s]://host[:port][/path] and nothing more.") from None
+    return url.rstrip("/")
 
 
 def _allowed(entries: tuple[str, ...], mode: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ ID_LENGTH = 12
 SECRET_LENGTH = 32
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(r"ailink_v1_proj_([0-9A-Za-z]{1,32})_tok_([0-9A-Za-z]{12})[0-9A-Za-z]{32}([0-9A-Za-z]{6})")
+_ADMIN_KEY = re.compile(r"ailink_admin_[0-9A-Za-z]{44}([0-9A-Za-z]{6})")
 _PUBLIC_ID = re.compile(r"tok_[0-9A-Za-z]{12}")
 
 
@@ -49,6 +50,18 @@ def public_id(text: str) -> str | None:
         return text
     parsed = parse(text)
     return parsed.id if parsed else None
+
+
+def mint_admin_key() -> str:
+    """Return a new admin key: ``ailink_admin_<secret:44><check:6>``."""
+    body = f"ailink_admin_{random_base62(44)}"
+    return body + _check(body)
+
+
+def is_admin_key(text: str) -> bool:
+    """Whether ``text`` is an admin key as ``mint_admin_key`` makes them, with right check digits."""
+    match = _ADMIN_KEY.fullmatch(text)
+    return match is not None and _check(text[:-6]) == match[1]
 
 
 def fingerprint(key: bytes, token: str) -> bytes:

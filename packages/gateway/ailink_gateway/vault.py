@@ -30,6 +30,12 @@ _SHORTEST = _WRAP_END + _NONCE_BYTES + 16
 # Purposes of derived keys.
 TOKEN_FINGERPRINTS = "token fingerprints"
 AUDIT_CHAIN = "audit chain"
+ADMIN_KEY_FINGERPRINTS = "admin key fingerprints"
+APPROVALS = "approvals"
+APPROVAL_HASHES = "approval hashes"
+APPROVAL_LINKS = "approval links"
+APPROVER_SESSIONS = "approver sessions"
+WEBHOOK_SECRETS = "webhook secrets"
 
 
 class Place(NamedTuple):
@@ -48,6 +54,11 @@ def credential_place(project_id: str, credential_id: str) -> Place:
 def body_place(project_id: str, record_id: str) -> Place:
     """Return where the bodies of a call are sealed for."""
     return Place(project_id, record_id, "record body")
+
+
+def approval_place(project_id: str, approval_id: str, part: str) -> Place:
+    """Return where a part of an approval (about, request, response) is sealed for."""
+    return Place(project_id, approval_id, f"approval {part}")
 
 
 class WrongMasterKey(Failure):

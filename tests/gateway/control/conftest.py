@@ -8,6 +8,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
+from ailink_gateway.approval import Approval
+from ailink_gateway.backends.approvals import StoreApprovals
 from ailink_gateway.chain import Node
 from ailink_gateway.control import Broadcaster, create_control, unlock
 from ailink_gateway.control.context import Exposition
@@ -82,15 +84,38 @@ def failing() -> set[str]:
     return set()
 
 
+class Messenger:
+    """Tells nobody, and remembers of what."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def announce(self, approval: Approval) -> None:
+        self.told.append(approval.id)
+
+    def forget(self, approval_id: str) -> None:
+        """There is nothing to stop."""
+
+
 @pytest.fixture
-def control(store: Store, vault: Vault, broadcaster: Broadcaster, clock: Clock, failing: set[str]) -> FastAPI:
+async def approvals(store: Store, vault: Vault, clock: Clock) -> AsyncIterator[StoreApprovals]:
+    approvals = StoreApprovals(store, vault, Messenger(), clock)
+    yield approvals
+    await approvals.stop()
+
+
+@pytest.fixture
+def control(
+    approvals: StoreApprovals, store: Store, vault: Vault, broadcaster: Broadcaster, clock: Clock, failing: set[str],
+) -> FastAPI:
     async def spool() -> None:
         if "spool" in failing:
             raise Failure("spool_full", "The spool is full.")
 
     return create_control(
-        store, vault, ADMIN_KEY, known_providers=["openai", "anthropic"], broadcaster=broadcaster,
-        checks={"spool": spool}, node=NODE, exposition=Exposition(lambda: "# metrics\n"), now=clock,
+        store, vault, ADMIN_KEY, approvals_desk=approvals, known_providers=["openai", "anthropic"],
+        broadcaster=broadcaster, checks={"spool": spool}, node=NODE, exposition=Exposition(lambda: "# metrics\n"),
+        now=clock,
     )
 
 

@@ -7,7 +7,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from ailink_gateway.control.authentication import PUBLIC, TOKEN_MAY, Authenticator
+from ailink_gateway.control.authentication import PAGES, PUBLIC, TOKEN_MAY, Admins, Authenticator
+from ailink_gateway.control.scopes import allows, scope_of
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
@@ -16,9 +17,9 @@ Create = Callable[..., Awaitable[dict[str, Any]]]
 
 
 def routes(control: FastAPI) -> list[tuple[str, str]]:
-    """Every method and path that the router knows, ids filled in."""
+    """Every method and path that the router knows."""
     return [
-        (method, route.path.replace("{id}", "some"))
+        (method, route.path)
         for route in control.routes if isinstance(route, Route | APIRoute) for method in route.methods or ()
     ]
 
@@ -27,14 +28,15 @@ async def test_every_route_that_is_not_listed_as_public_needs_a_key(control: Fas
     client = caller()
     public = set()
     for method, path in routes(control):
-        response = await client.request(method, path)
+        response = await client.request(method, path.replace("{id}", "some"))
         if response.status_code != 401:
-            public.add(path)
+            public.add((method, path))
             continue
         body = response.json()
         assert body["error"]["code"] == response.headers["x-ailink-error"] == "invalid_api_key"
         assert body["detail"].startswith("Invalid API key: ")
-    assert public == {path for path in PUBLIC if "static" not in path}
+    reads = {("GET", path) for path in PUBLIC if "static" not in path}
+    assert {(method, path) for method, path in public if method != "HEAD"} == reads | PAGES
 
 
 async def test_every_public_path_is_there(caller: Caller) -> None:
@@ -102,15 +104,17 @@ async def test_a_header_that_comes_twice_is_two_secrets(caller: Caller, admin_ke
 
 async def test_a_gateway_without_an_admin_key_has_no_admin(store: Store, vault: Vault) -> None:
     for nothing in (None, ""):
-        authenticate = Authenticator(store, vault, nothing, lambda: 0.0)
+        admins = Admins(store, vault, nothing, lambda: 0.0)
+        authenticate = Authenticator(store, vault, admins, lambda method, path: None, lambda: 0.0)
         for secret in (b"", b"None"):
             with pytest.raises(Exception, match="Invalid API key"):
                 await authenticate("GET", "/api/v1/projects", [(b"x-admin-key", secret)])
 
 
 def test_the_authenticator_does_not_show_the_key(store: Store, vault: Vault, admin_key: str) -> None:
-    authenticator = Authenticator(store, vault, admin_key, lambda: 0.0)
-    assert admin_key not in f"{authenticator!r}{vars(authenticator)}"
+    admins = Admins(store, vault, admin_key, lambda: 0.0)
+    authenticator = Authenticator(store, vault, admins, lambda method, path: None, lambda: 0.0)
+    assert admin_key not in f"{authenticator!r}{vars(authenticator)}{vars(admins)}"
 
 
 async def test_a_token_sees_itself_alone(caller: Caller, create: Create) -> None:
@@ -128,9 +132,9 @@ async def test_a_token_may_do_nothing_else(control: FastAPI, caller: Caller, cre
     token = await create("tokens", name="t")
     client = caller(authorization=f"Bearer {token['token_id']}")
     for method, path in routes(control):
-        if (method, path) in TOKEN_MAY or path in PUBLIC:
+        if (method, path) in TOKEN_MAY | PAGES or path in PUBLIC:
             continue
-        response = await client.request(method, path.replace("some", token["id"]))
+        response = await client.request(method, path.replace("{id}", token["id"]))
         assert response.status_code == 403, (method, path)
         assert response.json()["error"]["reason"] == "admin_only"
 
@@ -162,3 +166,49 @@ async def test_a_token_of_another_gateway_is_unknown(caller: Caller) -> None:
     response = await caller(authorization=f"Bearer {token}").get("/api/v1/tokens")
     assert response.status_code == 401
     assert token not in response.text
+
+
+async def test_every_route_has_a_scope_and_only_the_public_ones_have_none(control: FastAPI) -> None:
+    for route in control.routes:
+        if isinstance(route, APIRoute) and route.path.startswith("/api/"):
+            scope = scope_of(route)
+            assert scope is not None, route.path
+            resource, _, verb = scope.partition(":")
+            assert resource == route.path.split("/")[3], route.path
+            reads = (route.methods or set()) <= {"GET", "HEAD"}
+            assert verb in (("read",) if reads else ("write", "decide")), route.path
+        elif isinstance(route, Route):
+            assert scope_of(route) is None
+            public = route.path in PUBLIC or {(method, route.path) for method in route.methods or ()} <= PAGES
+            assert public or route.path == "/docs/oauth2-redirect", route.path
+
+
+async def test_an_admin_key_does_what_its_scopes_say_and_no_more(
+    control: FastAPI, caller: Caller, create: Create,
+) -> None:
+    scopes = {"projects:read", "tokens:write", "approvals:decide"}
+    key = await create("admin-keys", name="some", scopes=sorted(scopes))
+    client = caller(x_admin_key=key["key"])
+    for route in control.routes:
+        wanted = scope_of(route)
+        if not isinstance(route, APIRoute) or wanted is None or route.path.endswith("/stream"):
+            continue
+        for method in route.methods:
+            response = await client.request(method, route.path.replace("{id}", "some"))
+            if allows(scopes, wanted):
+                assert response.status_code not in (401, 403), (method, route.path)
+            else:
+                assert response.status_code == 403, (method, route.path)
+                assert response.json()["error"]["reason"] == "scope_missing"
+                assert wanted in response.json()["detail"]
+    assert (await client.get("/api/v1/nothing")).status_code == 403
+
+
+@pytest.mark.parametrize(("scopes", "wanted", "allowed"), [
+    ({"*"}, "anything:at-all", True), ({"tokens:write"}, "tokens:read", True), ({"tokens:read"}, "tokens:write", False),
+    ({"approvals:decide"}, "approvals:read", True), ({"approvals:decide"}, "approvals:write", False),
+    ({"approvals:write"}, "approvals:decide", False), ({"tokens:write"}, "projects:read", False),
+    (set(), "tokens:read", False), ({"tokens:*"}, "tokens:read", False), ({"tokens:write"}, "*", False),
+])
+def test_scopes_include_what_is_weaker(scopes: set[str], wanted: str, allowed: bool) -> None:
+    assert allows(scopes, wanted) is allowed

@@ -78,6 +78,7 @@ async def test_the_api_documents_itself(caller: Caller) -> None:
     ("PUT", "/api/v1/projects/default"), ("GET", "/api/v1/audit/stream"), ("GET", "/healthz"), ("GET", "/docs"),
     ("GET", "/openapi.json"), ("GET", "/static-offline-docs/swagger-ui.css"),
     # A wrong method is refused here and goes to no upstream.
+    ("GET", "/ailink/approvals/apr_1"), ("POST", "/ailink/approvals/apr_1/sign-in"),
     ("DELETE", "/api/v1/audit"), ("BREW", "/api/v1/tokens/tok_1/rotate"),
 ])
 def test_the_control_plane_owns_its_routes(control: FastAPI, method: str, path: str) -> None:
@@ -89,7 +90,8 @@ def test_the_control_plane_owns_its_routes(control: FastAPI, method: str, path: 
     ("GET", "/api/v1/tokens/"), ("GET", "/api/v1/customers"), ("GET", "/api/v1/tokens/a/b"), ("GET", "/api/v2/tokens"),
     ("GET", "/API/v1/tokens"), ("POST", "/v1/chat/completions"), ("GET", "/"), ("GET", ""), ("POST", "/docs"),
     ("POST", "/healthz"), ("GET", "/healthz/x"), ("GET", "/static-offline-docs/other.js"), ("GET", "//api/v1/tokens"),
-    ("GET", "/api//v1/tokens"), ("GET", "*"),
+    ("GET", "/api//v1/tokens"), ("GET", "*"), ("GET", "/ailink"), ("GET", "/ailink/approvals"),
+    ("GET", "/ailink/approvals/"), ("GET", "/approvals/apr_1"),
 ])
 def test_all_else_is_the_data_planes(control: FastAPI, method: str, path: str) -> None:
     assert not owned(control)(method, path)

@@ -28,6 +28,7 @@ from ailink_gateway.store.grants import (
     PolicyRow,
     ServiceRow,
     TokenRow,
+    find_fingerprint,
     load_policies,
     load_project_credentials,
     load_project_policy_ids,
@@ -131,6 +132,22 @@ class StoreDirectory:
         if generation == self._generation:
             _keep(self._grants, slot, grant, GRANTS)
         return grant
+
+    async def by_id(self, token_id: str | None) -> Grant:
+        """Return the grant of a token by its public id, or of callers without one, compiled anew.
+
+        Raises ``Failure`` (``invalid_api_key``) for one that may not call.
+        """
+        if token_id is None:
+            grant = await self.anonymous()
+            if grant is None:
+                raise Failure("invalid_api_key", "Invalid API key: calls without a token are not accepted any more.")
+            return grant
+        row, around = await self._store.read(_load_by_id, token_id)
+        refusal = "unknown here" if row is None else row.refusal(time())
+        if row is None or around is None or refusal is not None:
+            raise Failure("invalid_api_key", f"Invalid API key: this token is {refusal}.")
+        return self._compile(row, around)
 
     async def anonymous(self) -> Grant | None:
         """Return the grant of callers without a token."""
@@ -419,6 +436,11 @@ def _price_rules(around: _Around) -> tuple[PriceRule, ...]:
         PriceRule(row["provider"], row["model"], own_price({kind: Decimal(usd) for kind, usd in row["rates"].items()}))
         for row in around.prices
     )
+
+
+def _load_by_id(connection: Connection, token_id: str) -> tuple[TokenRow | None, _Around | None]:
+    fingerprint = find_fingerprint(connection, token_id)
+    return _load(connection, fingerprint) if fingerprint is not None else (None, None)
 
 
 def _keep(cache: dict[K, T], key: K, value: T, limit: int) -> None:

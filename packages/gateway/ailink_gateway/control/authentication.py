@@ -5,16 +5,18 @@ The rules look at the ASGI scope's own path, the one that is routed, and never a
 
 import hmac
 from collections.abc import Callable, Iterable
-from hashlib import sha256
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from ailink_gateway import tokens
+from ailink_gateway.control.scopes import ALL, EVERYTHING, Found, allows
+from ailink_gateway.store.admin_keys import usable_by_fingerprint, usable_by_id
 from ailink_gateway.store.grants import load_token
+from ailink_gateway.store.rows import Row
 from ailink_gateway.store.store import Store
-from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault
+from ailink_gateway.vault import ADMIN_KEY_FINGERPRINTS, TOKEN_FINGERPRINTS, Vault
 from ailink_provider.errors import Failure
 
 # What anyone may read.
@@ -24,8 +26,16 @@ PUBLIC = frozenset({
     "/static-offline-docs/swagger-ui-bundle.js", "/static-offline-docs/swagger-ui.css",
 })
 READ = frozenset({"GET", "HEAD"})
-# What a token may do; the handlers show it itself alone.
-TOKEN_MAY = frozenset({("GET", "/api/v1/tokens"), ("GET", "/api/v1/tokens/self")})
+# The approver's page: it opens by signed links, and signs approvers in by itself.
+PAGES = frozenset({
+    ("GET", "/ailink/approvals/{id}"), ("POST", "/ailink/approvals/{id}"), ("POST", "/ailink/approvals/{id}/sign-in"),
+})
+# What a token may do; the handlers show it itself, and what is its own, alone.
+TOKEN_MAY = frozenset({
+    ("GET", "/api/v1/tokens"), ("GET", "/api/v1/tokens/self"),
+    ("GET", "/api/v1/approvals"), ("GET", "/api/v1/approvals/{id}"),
+})
+OPERATOR = "operator"
 
 _ADMIN_CARRIERS = (b"x-admin-key", b"authorization")
 _TOKEN_CARRIERS = (b"authorization", b"x-api-key", b"x-goog-api-key")
@@ -33,30 +43,89 @@ _CARRIERS = frozenset(_ADMIN_CARRIERS + _TOKEN_CARRIERS)
 
 
 class Principal(NamedTuple):
-    """Who calls: a token by its id, or the admin, whose ``token_id`` is None."""
+    """Who calls: a token by its id, or an admin, whose ``token_id`` is None.
+
+    ``key_id`` and ``scopes`` are an admin's key and what it may do; ``expires_at`` is when it ends, in Unix seconds.
+    """
 
     token_id: str | None
+    key_id: str | None = None
+    scopes: frozenset[str] = frozenset()
+    expires_at: float | None = None
 
 
-class Authenticator:
-    """Tells who calls.
+class Admins:
+    """Tells admins by their keys.
 
     Args:
-        admin_key: the one secret that may do everything here; None leaves only tokens.
+        admin_key: the operator's, which may do everything; None leaves only those that were created.
     """
 
     def __init__(self, store: Store, vault: Vault, admin_key: str | None, now: Callable[[], float]) -> None:
         self._store = store
+        self._key = vault.derive(ADMIN_KEY_FINGERPRINTS)
+        self._now = now
+        # Of the operator's key nothing is kept but this, which is compared.
+        self._operator = tokens.fingerprint(self._key, admin_key) if admin_key else None
+
+    def __repr__(self) -> str:
+        return "Admins()"
+
+    async def find(self, secret: str) -> Principal | None:
+        """Return whose key this is, if it may be used now."""
+        fingerprint = tokens.fingerprint(self._key, secret)
+        # Compared in constant time: neither content nor length shows in the time it takes.
+        if self._operator is not None and hmac.compare_digest(fingerprint, self._operator):
+            return Principal(None, OPERATOR, ALL)
+        if not tokens.is_admin_key(secret):
+            return None
+        return _admin(await self._store.read(usable_by_fingerprint, fingerprint, self._now()))
+
+    async def by_id(self, key_id: str) -> Principal | None:
+        """Return the admin whose key has this id, if it may be used now."""
+        if key_id == OPERATOR:
+            return Principal(None, OPERATOR, ALL) if self._operator is not None else None
+        return _admin(await self._store.read(usable_by_id, key_id, self._now()))
+
+    def mark(self, key_id: str) -> bytes:
+        """Return what changes with the operator's key, so that what was signed with the old one ends with it."""
+        return self._operator or b"" if key_id == OPERATOR else b""
+
+
+def _admin(row: Row | None) -> Principal | None:
+    return Principal(None, row["id"], frozenset(row["scopes"]), row["expires_at"]) if row is not None else None
+
+
+class Authenticator:
+    """Tells who calls, and whether that one may.
+
+    Args:
+        find: the route that a method and path lead to, with the scope it needs.
+    """
+
+    def __init__(
+        self, store: Store, vault: Vault, admins: Admins, find: Callable[[str, str], Found | None],
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
         self._vault = vault
-        self._admin_digest = sha256(admin_key.encode()).digest() if admin_key else None
+        self._admins = admins
+        self._find = find
         self._now = now
 
     def __repr__(self) -> str:
         return "Authenticator()"
 
     async def __call__(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Principal | None:
-        """Return who calls, None for what is public. Raises ``Failure``: 401, or 403 for what a token may not do."""
+        """Return who calls, None for what is public.
+
+        Raises ``Failure``: 401, or 403 for what this token or admin key may not do.
+        """
         if method in READ and path in PUBLIC:
+            return None
+        route = self._find(method, path)
+        template = route.path if route is not None else path
+        if (method, template) in PAGES:
             return None
         carried = list(_secrets(headers))
         secrets = {secret for _, secret in carried}
@@ -66,29 +135,34 @@ class Authenticator:
             raise _invalid("two different ones were sent in one request")
         secret = secrets.pop()
         carriers = {carrier for carrier, _ in carried}
-        if not carriers.isdisjoint(_ADMIN_CARRIERS) and self._is_admin(secret):
-            return Principal(None)
+        if not carriers.isdisjoint(_ADMIN_CARRIERS) and (admin := await self._admins.find(secret)) is not None:
+            _check_scope(admin, route)
+            return admin
         if carriers.isdisjoint(_TOKEN_CARRIERS):
-            raise _invalid("this is not the admin key")
+            raise _invalid("this is not an admin key")
         principal = await self._token(secret)
-        if (method, path) not in TOKEN_MAY:
+        if (method, template) not in TOKEN_MAY:
             raise Failure("policy_denied", "A token may not do this: use the admin key.", reason="admin_only")
         return principal
 
-    def _is_admin(self, secret: str) -> bool:
-        # Digests of equal length, compared in constant time: neither content nor length shows in the time it takes.
-        digest = sha256(secret.encode()).digest()
-        return self._admin_digest is not None and hmac.compare_digest(digest, self._admin_digest)
-
     async def _token(self, secret: str) -> Principal:
         if tokens.parse(secret) is None:
-            raise _invalid("it is neither the admin key nor a token of this gateway")
+            raise _invalid("it is neither an admin key nor a token of this gateway")
         fingerprint = tokens.fingerprint(self._vault.derive(TOKEN_FINGERPRINTS), secret)
         row = await self._store.read(load_token, fingerprint)
         refusal = "unknown here" if row is None else row.refusal(self._now())
         if row is None or refusal is not None:
             raise _invalid(f"the token is {refusal}")
         return Principal(row.id)
+
+
+def _check_scope(admin: Principal, route: Found | None) -> None:
+    if EVERYTHING in admin.scopes:
+        return
+    wanted = route.scope if route is not None else None
+    if wanted is None or not allows(admin.scopes, wanted):
+        needed = f"the scope {wanted}" if wanted is not None else "all scopes (*)"
+        raise Failure("policy_denied", f"This admin key lacks {needed}.", reason="scope_missing")
 
 
 async def _principal(

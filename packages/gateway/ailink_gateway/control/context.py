@@ -5,9 +5,11 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 
+from ailink_gateway.control.authentication import Admins
 from ailink_gateway.control.broadcaster import Broadcaster
 from ailink_gateway.control.verification import Auditor
-from ailink_gateway.ports import Breakers, Ledger
+from ailink_gateway.links import Links
+from ailink_gateway.ports import Breakers, Desk, Ledger
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 
@@ -28,8 +30,9 @@ class Context(NamedTuple):
 
     providers: the names that a credential may have as its provider. checks: what must hold for the gateway to be ready,
     by name; each raises ``Failure`` when it does not. auditor: what proves the audit. now: the time, in Unix seconds.
-    breakers: those of the calls, where calls are served.
-    ledger: what was spent up to this moment; None where only the store knows.
+    breakers: those of the calls, where calls are served. approvals: where they are decided. admins, links: who may open
+    the approver's page. scopes: every scope that an admin key can have. ledger: what was spent up to this moment; None
+    where only the store knows.
     """
 
     store: Store
@@ -40,6 +43,10 @@ class Context(NamedTuple):
     metrics: Exposition | None
     checks: Mapping[str, Check]
     now: Callable[[], float]
+    approvals: Desk
+    admins: Admins
+    links: Links
+    scopes: frozenset[str]
     breakers: Breakers | None = None
     ledger: Ledger | None = None
 

@@ -15,20 +15,21 @@ def owned(control: FastAPI) -> Callable[[str, str], bool]:
     """Return ``matches(method, path)``, made once from the routes of ``control``; ``path`` is the ASGI scope's.
 
     A route of the management API is owned whatever the method, so that a wrong one is refused here and does not reach
-    an upstream; another route only with its methods.
+    an upstream, and so is the page of an approval; another route only with its methods.
     """
     literal: dict[str, frozenset[str]] = dict.fromkeys(PUBLIC, READ)
     patterns: dict[int, list[list[str | None]]] = {}
+    first_segments = {path.split("/")[1] for path in PUBLIC}
     for route in iter_route_contexts(control.routes):
         path = route.path
         if path is None or not route.methods:
             continue
+        first_segments.add(path.split("/")[1])
         if "{" not in path:
             literal[path] = frozenset(route.methods) | literal.get(path, frozenset())
             continue
         segments = [_ANY if segment.startswith("{") else segment for segment in path.split("/")]
         patterns.setdefault(len(segments), []).append(segments)
-    first_segments = frozenset(path.split("/")[1] for path in literal)
 
     def matches(method: str, path: str) -> bool:
         if path[1:].partition("/")[0] not in first_segments:

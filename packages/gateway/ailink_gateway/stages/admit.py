@@ -48,7 +48,8 @@ class Admit:
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
-        if grant.concurrent_requests:
+        # What was approved has no client: the one that waits for it, if any, has a place already.
+        if grant.concurrent_requests and exchange.resumed is None:
             self._enter(exchange, grant)
         limit = grant.requests_per_minute
         if limit is None:

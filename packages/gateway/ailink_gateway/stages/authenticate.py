@@ -24,6 +24,9 @@ class Authenticate:
         self._directory = directory
 
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+        if exchange.resumed is not None:
+            exchange.grant = await self._directory.by_id(exchange.resumed.token_id)
+            return await proceed(exchange)
         secret = presented(exchange)
         if secret is None:
             grant = await self._directory.anonymous()

@@ -34,6 +34,8 @@ class Replay:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
         exchange.idempotency_key = key
+        if exchange.resumed is not None:  # the claim is that of the request which asked for the approval
+            return await proceed(exchange)
         await exchange.read_body()
         claim = await self._claims.claim(grant.tenant, key, _hash(exchange))
         if claim.state == "new":

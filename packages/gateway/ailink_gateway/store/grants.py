@@ -126,6 +126,12 @@ def load_token(connection: Connection, fingerprint: bytes) -> TokenRow | None:
     return TokenRow(credential=credential, **fields)
 
 
+def find_fingerprint(connection: Connection, token_id: str) -> bytes | None:
+    """Return the fingerprint of the token with this id, or None."""
+    fingerprint: bytes | None = connection.scalar(select(tokens.c.fingerprint).where(tokens.c.id == token_id))
+    return fingerprint
+
+
 def load_project_credentials(connection: Connection, project_id: str) -> list[CredentialRow]:
     """Return the credentials of a project, newest first: of one provider the first is the one to use."""
     query = (

@@ -18,14 +18,16 @@ def find(connection: Connection, table: Table, row_id: str) -> Row | None:
 
 def page(
     connection: Connection, table: Table, conditions: Sequence[ColumnElement[bool]], limit: int, after: str | None,
+    columns: Sequence[ColumnElement[Any]] = (),
 ) -> tuple[list[Row], bool]:
-    """Return up to ``limit`` rows, newest first, and whether there are more.
+    """Return up to ``limit`` rows, newest first, and whether there are more; only ``columns`` of them where given.
 
     ``after`` is the id of the last row of the page before. It may be deleted by now, but raises ``Failure`` if it never
     was. Rows that are added meanwhile shift nothing.
     """
     order = tuple_(table.c.created_at, table.c.id)
-    query = select(table).where(*conditions).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit + 1)
+    newest_first = table.c.created_at.desc(), table.c.id.desc()
+    query = select(*columns or (table,)).where(*conditions).order_by(*newest_first).limit(limit + 1)
     if after is not None:
         place = connection.execute(select(table.c.created_at, table.c.id).where(table.c.id == after)).one_or_none()
         if place is None:

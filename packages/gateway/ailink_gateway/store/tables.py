@@ -294,25 +294,25 @@ prices = Table(
     Index("ix_prices_created_at_id", "created_at", "id"),
 )
 
-# ``status`` is pending, approved, rejected or expired; ``execution`` none, running, done, failed or unknown. The
-# request and its answer are sealed; ``request_hash`` is of the request, so that equal ones can share an approval.
-# ``kind`` is model (its call waits) or api.
+# ``status`` is pending, approved, rejected or expired; ``execution`` none, running, done, failed or unknown. What is
+# asked (``sealed_about``), the request and its answer are sealed, the last two only for a while; ``request_hash`` is a
+# keyed one. ``kind`` is model (its call waits) or api; ``token_id`` is null for callers without one. ``claimed_by`` is
+# the boot that sends the request.
 approvals = Table(
     "approvals", metadata,
     Column("id", String, primary_key=True),
     Column("project_id", String, nullable=False),
-    Column("token_id", String, nullable=False),
+    Column("token_id", String),
     Column("kind", String, nullable=False),
     Column("policy_names", JSON, nullable=False),
     Column("rules", JSON, nullable=False),
     Column("status", String, nullable=False),
     Column("execution", String, nullable=False),
     Column("reason", String),
-    Column("request_summary", JSON, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
+    Column("sealed_about", LargeBinary, nullable=False),
     Column("sealed_request", LargeBinary),
     Column("sealed_response", LargeBinary),
-    Column("notify", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("decided_at", Double),
@@ -321,16 +321,18 @@ approvals = Table(
     Column("executed_at", Double),
     Index("ix_approvals_created_at_id", "created_at", "id"),
     Index("ix_approvals_status_expires_at", "status", "expires_at"),
-    Index("ix_approvals_token_id_request_hash", "token_id", "request_hash", sqlite_where=text("status = 'pending'")),
+    Index("ix_approvals_execution", "execution", sqlite_where=text("status = 'approved'")),
 )
 
-# Each attempt to tell someone of an approval.
+# Each attempt to tell someone of an approval. ``target`` is where, as far as it may be shown; ``message`` numbers what
+# was told to whom.
 deliveries = Table(
     "deliveries", metadata,
     Column("id", String, primary_key=True),
     Column("approval_id", ForeignKey("approvals.id"), nullable=False),
     Column("channel", String, nullable=False),
-    Column("url", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("target", String, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("status", String, nullable=False),
     Column("detail", String),

@@ -181,18 +181,17 @@ def _approvals() -> None:
         "approvals",
         sa.Column("id", sa.String, nullable=False),
         sa.Column("project_id", sa.String, nullable=False),
-        sa.Column("token_id", sa.String, nullable=False),
+        sa.Column("token_id", sa.String),
         sa.Column("kind", sa.String, nullable=False),
         sa.Column("policy_names", sa.JSON, nullable=False),
         sa.Column("rules", sa.JSON, nullable=False),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("execution", sa.String, nullable=False),
         sa.Column("reason", sa.String),
-        sa.Column("request_summary", sa.JSON, nullable=False),
         sa.Column("request_hash", sa.LargeBinary, nullable=False),
+        sa.Column("sealed_about", sa.LargeBinary, nullable=False),
         sa.Column("sealed_request", sa.LargeBinary),
         sa.Column("sealed_response", sa.LargeBinary),
-        sa.Column("notify", sa.JSON, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("expires_at", sa.Double, nullable=False),
         sa.Column("decided_at", sa.Double),
@@ -203,14 +202,14 @@ def _approvals() -> None:
     )
     op.create_index("ix_approvals_created_at_id", "approvals", ["created_at", "id"])
     op.create_index("ix_approvals_status_expires_at", "approvals", ["status", "expires_at"])
-    op.create_index("ix_approvals_token_id_request_hash", "approvals", ["token_id", "request_hash"],
-                    sqlite_where=sa.text("status = 'pending'"))
+    op.create_index("ix_approvals_execution", "approvals", ["execution"], sqlite_where=sa.text("status = 'approved'"))
     op.create_table(
         "deliveries",
         sa.Column("id", sa.String, nullable=False),
         sa.Column("approval_id", sa.String, nullable=False),
         sa.Column("channel", sa.String, nullable=False),
-        sa.Column("url", sa.String, nullable=False),
+        sa.Column("message", sa.String, nullable=False),
+        sa.Column("target", sa.String, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("detail", sa.String),

@@ -1,0 +1,1 @@
+"""Telling people outside that something waits for them. It carries what the request is about, and never its body."""
