@@ -195,7 +195,6 @@ def test_a_stream_that_a_client_leaves_is_charged_for_what_it_produced(
                 break
     wait_for(lambda: spender.spent > 0)
     assert 0.010 <= spender.spent <= 0.030
-    upstream.release()
 
 
 def test_a_thousand_calls_at_once_and_a_limit_that_fits_three_hundred(
