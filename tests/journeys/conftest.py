@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ AGENT = "billing-agent"
 class Gateway:
     """A gateway in a process of its own. ``lines`` is what it printed so far."""
 
-    def __init__(self, command: str, data: Path, environment: dict[str, str], program: Sequence[str]) -> None:
-        self.command, self.data, self.environment, self.program = command, data, environment, program
+    def __init__(self, command: str, data: Path, environment: dict[str, str]) -> None:
+        self.command, self.data, self.environment = command, data, environment
         self.admin_key = environment.get("AILINK_ADMIN_KEY", "")
         self.lines: list[str] = []
         self.url = ""
@@ -43,7 +43,7 @@ class Gateway:
     def start(self) -> "Gateway":
         """Start the process and wait until it has said where it listens."""
         self.process = subprocess.Popen(
-            [*self.program, self.command, "--port", "0", "--data", str(self.data)],
+            [AILINK, self.command, "--port", "0", "--data", str(self.data)],
             cwd=self.data.parent,
             text=True,
             env=clean_environment(self.environment),
@@ -156,7 +156,7 @@ def start_gateway(
     started: list[Gateway] = []
 
     def start(
-        command: str = "serve", data: Path | None = None, program: Sequence[str] = (AILINK,), **environment: str
+        command: str = "serve", data: Path | None = None, **environment: str
     ) -> Gateway:
         base = {"AILINK_ALLOW_UPSTREAMS": "127.0.0.0/8"}
         if command == "serve":
@@ -165,7 +165,7 @@ def start_gateway(
                 "AILINK_ADMIN_KEY": known_secrets.add(f"ailink_admin_{secrets.token_hex(20)}"),
             }
         data = data or tmp_path_factory.mktemp("gateway") / "data"
-        gateway = Gateway(command, data, base | environment, program).start()
+        gateway = Gateway(command, data, base | environment).start()
         started.append(gateway)
         return gateway
 

@@ -6,7 +6,6 @@ import re
 import secrets
 import signal
 import socket
-import sys
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -27,7 +26,6 @@ from .clients import Secrets
 from .conftest import Gateway, following, wait_for
 
 CHAT: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-HELD = (sys.executable, str(Path(__file__).with_name("held.py")))
 PUBLIC = "https://gateway.test"
 SECRET_IN_BODY = "body-secret-5f2c9a"
 
@@ -62,10 +60,8 @@ class World:
 
     def __init__(self, start: Callable[..., Gateway], known: Secrets, clouds: MockUpstream, data: Path) -> None:
         self._start, self._known, self._clouds = start, known, clouds
-        self._held = data.parent / "held.json"
-        self._held.write_text("{}")
         self._settings = {
-            "data": data, "AILINK_PUBLIC_URL": PUBLIC, "program": HELD, "HELD_TOKENS": str(self._held),
+            "data": data, "AILINK_PUBLIC_URL": PUBLIC,
             "AILINK_MASTER_KEY": known.add(secrets.token_hex(32)),
             "AILINK_ADMIN_KEY": known.add(f"ailink_admin_{secrets.token_hex(20)}"),
         }  # fmt: skip
@@ -99,9 +95,11 @@ class World:
         secret = KEYS.get(provider) or self._known.add(f"rest-{secrets.token_hex(12)}")
         credential = self.create("credentials", provider=provider, secret=secret)
         url = self._clouds.url("/v1" if provider == "openai" else "")
-        made = self.create("tokens", credential_id=credential["id"], upstream_url=url)
-        need = {"policy_name": "p", "rule": 0, "timeout_seconds": timeout, "notify": notify or []}
-        self._held.write_text(json.dumps({**json.loads(self._held.read_text()), made["name"]: need}))
+        action = {"type": "require_approval", "timeout": f"{timeout}s", **({"notify": notify} if notify else {})}
+        policy = self.create("policies", rules=[{"then": action}])
+        made = self.create(
+            "tokens", credential_id=credential["id"], upstream_url=url, policy_ids=[policy["id"]]
+        )
         return self._known.add(str(made["token_id"]))
 
     def agent(self, token: str) -> Agent:
