@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ailink_gateway.backends import claims as module
 from ailink_gateway.backends.claims import StoreClaims
-from ailink_gateway.control import unlock
+from ailink_gateway.control import rewrap, unlock
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant
 from ailink_gateway.stages.replay import Replay
@@ -108,6 +108,17 @@ async def test_the_answer_outlives_the_process_and_is_kept_sealed(world: World) 
     assert (await world.send()).body == b"the balance is 5000"
     assert world.executed == 1
     assert not [file for file in world.store.path.parent.glob("ailink.db*") if b"balance" in file.read_bytes()]
+
+
+async def test_the_answer_outlives_a_rotation_of_the_master_key(world: World) -> None:
+    await world.send()
+    rotated = Vault(bytes(reversed(MASTER_KEY)), retired=[MASTER_KEY])
+    unlock(world.store, rotated)
+    rewrap(world.store, rotated)
+    world.vault = Vault(bytes(reversed(MASTER_KEY)))
+    unlock(world.store, world.vault)
+    world.restart()
+    assert (await world.send()).body == b"done"
 
 
 async def test_a_request_without_a_key_or_without_effect_is_executed_each_time(world: World) -> None:

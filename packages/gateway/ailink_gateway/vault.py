@@ -36,6 +36,7 @@ APPROVAL_HASHES = "approval hashes"
 APPROVAL_LINKS = "approval links"
 APPROVER_SESSIONS = "approver sessions"
 WEBHOOK_SECRETS = "webhook secrets"
+IDEMPOTENT_ANSWERS = "idempotent answers"
 
 
 class Place(NamedTuple):

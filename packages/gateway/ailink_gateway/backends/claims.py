@@ -12,7 +12,7 @@ from ailink_gateway.ports import Claim
 from ailink_gateway.store import claims as table
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.store import Store
-from ailink_gateway.vault import Place, Vault
+from ailink_gateway.vault import IDEMPOTENT_ANSWERS, Place, Vault
 
 KEPT_SECONDS = 86_400.0
 ANSWER_LIMIT = 8 * 1024 * 1024  # bytes
@@ -37,7 +37,9 @@ class StoreClaims:
     """
 
     def __init__(self, store: Store, vault: Vault, now: Callable[[], float] = time) -> None:
-        self._store, self._vault, self._now = store, vault, now
+        self._store, self._now = store, now
+        # Under a key of the store's root, so that what is sealed here outlives a rotation of the master key as it is.
+        self._vault = Vault(vault.derive(IDEMPOTENT_ANSWERS))
         self._boot = secrets.token_hex(8)
 
     async def claim(self, tenant: str, key: str, request_hash: bytes) -> Claim:
