@@ -27,6 +27,13 @@ def test_it_remembers_across_equal_settings() -> None:
     assert breakers.health("t") == [(URL, True, 1, 0.0)]
 
 
+def test_it_counts_circuits_by_their_state() -> None:
+    breakers = MemoryBreakers()
+    failing(breakers, "well")
+    failing(breakers, "ill", 3)
+    assert breakers.states() == {"closed": 1, "open": 1, "half_open": 0}
+
+
 def test_it_tells_how_upstreams_stand(clock: Any) -> None:
     breakers = MemoryBreakers(clock=clock)
     failing(breakers, "t", 3)

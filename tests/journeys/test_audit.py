@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import secrets
 import signal
 import sqlite3
@@ -233,6 +234,10 @@ def test_metrics_tell_of_calls(gateway: Gateway, make_agent: MakeAgent, upstream
         (line,) = [line for line in text.splitlines() if line.startswith(name + labels)]
         assert float(line.rsplit(" ", 1)[1]) > 0
     assert "ailink_spool_backlog_bytes " in text
+    assert re.search(r'^ailink_circuit_breakers{state="closed"} [1-9]', text, re.MULTILINE)
+    assert re.search(r"^ailink_limiter_counts [1-9]", text, re.MULTILINE)
+    assert "ailink_approvals_pending 0" in text
+    assert "ailink_budget_waiting_calls 0" in text
     assert httpx2.get(f"{gateway.url}/metrics", headers={"X-Forwarded-For": "8.8.8.8"}).status_code == 403
 
 

@@ -114,7 +114,6 @@ class Gateway:
         )
         self.metrics = Metrics()
         self.bodies = BodyKeeper(self.store, self.vault, settings.body_days * DAY)
-        self._show()
         self.retention = Retention(self.store, self._chain_key, settings.audit_days, time)
         shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
         self._discovery = Discovery(shared)
@@ -122,6 +121,7 @@ class Gateway:
         public_url = settings.public_url or f"http://{settings.host}:{settings.port}"
         self.courier = Courier(self.store, self.vault, self.transport, Links(self.vault, public_url))
         self.approvals = StoreApprovals(self.store, self.vault, self.courier)
+        self._show(breakers, limiter, ledger)
         self._pipeline = compose(
             (
                 Record(journal, self.metrics, self.bodies),
@@ -224,10 +224,18 @@ class Gateway:
     async def _known(self, ids: Sequence[str]) -> frozenset[str]:
         return await self.store.read(known_ids, ids)
 
-    def _show(self) -> None:
+    def _show(self, breakers: MemoryBreakers, limiter: MemoryLimiter, ledger: MemoryLedger) -> None:
         """Have the metrics show what the objects of this process know of themselves."""
         show = self.metrics.show
-        spool, bodies = self.spool, self.bodies
+        spool, bodies, approvals = self.spool, self.bodies, self.approvals
+        show("ailink_circuit_breakers", "Circuits between tokens and upstreams, by state.", "gauge",
+             lambda: {(("state", state.value),): count for state, count in breakers.states().items()})  # fmt: skip
+        show("ailink_limiter_counts", "Keys whose calls are counted against a limit.", "gauge",
+             lambda: {(): len(limiter)})  # fmt: skip
+        show("ailink_budget_waiting_calls", "Calls that wait for others to settle.", "gauge",
+             lambda: {(): ledger.waiting})  # fmt: skip
+        show("ailink_approvals_pending", "Requests that wait for someone to decide.", "gauge",
+             lambda: {(): approvals.pending})  # fmt: skip
         show("ailink_spool_backlog_bytes", "Records that are not in the database yet.", "gauge",
              lambda: {(): spool.backlog_bytes})  # fmt: skip
         show("ailink_spool_open_calls", "Calls that are under way upstream.", "gauge", lambda: {(): spool.open_calls})

@@ -147,6 +147,11 @@ class StoreApprovals:
 
     # --- for those who ask -------------------------------------------------------------------------
 
+    @property
+    def pending(self) -> int:
+        """How many approvals wait for someone to decide."""
+        return self._pending.total()
+
     async def ask(self, exchange: Exchange, request: CanonicalRequest) -> Approval:
         """See ``ports.Approvals.ask``."""
         needed = exchange.approvals_needed

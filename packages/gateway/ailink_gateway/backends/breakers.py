@@ -1,6 +1,6 @@
 """The breakers in memory: one between each token and each upstream that it calls, kept while grants come and go."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
@@ -27,6 +27,11 @@ class MemoryBreakers:
     def __len__(self) -> int:
         """How many tokens are remembered."""
         return len(self._tokens)
+
+    def states(self) -> dict[CircuitState, int]:
+        """Return how many circuits stand in each state."""
+        found = Counter(kept.breaker.state for upstreams in self._tokens.values() for kept in upstreams.values())
+        return {state: found[state] for state in CircuitState}
 
     def of(self, token_id: str | None, url: str, setting: Breaker) -> CircuitBreaker | None:
         """See ``ports.Breakers``. To switch a breaker off is to forget what it knew."""

@@ -173,6 +173,11 @@ class MemoryLedger:
             account.generation = generation
             self._advance(account)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for others to settle."""
+        return self._waiting
+
     # --- what stages ask ---------------------------------------------------------------------------
 
     def limited(self, token_id: str | None, project_id: str) -> bool:
