@@ -87,12 +87,16 @@ async def test_what_was_spent_is_what_the_store_knows(
     assert by_whole_token == spent == (await admin.get("/api/v1/projects/default/spend")).json()
 
 
-async def test_the_ledger_knows_sooner(create: Create, store: Store, vault: Vault, admin_key: str) -> None:
+async def test_the_ledger_knows_sooner(
+    create: Create, store: Store, vault: Vault, admin_key: str, approvals: Any
+) -> None:
     class Ledger:
         def spent(self, scope: str, scope_id: str) -> Spent | None:
             return Spent(1_000_000_000, 2_000_000_000, 3_000_000_000, 1, 1) if scope == "project" else None
 
-    control: FastAPI = create_control(store, vault, admin_key, ledger=Ledger())  # type: ignore[arg-type]
+    control: FastAPI = create_control(
+        store, vault, admin_key, approvals_desk=approvals, ledger=Ledger(),  # type: ignore[arg-type]
+    )
     token = await create("tokens", name="spender")
     headers = {"X-Admin-Key": admin_key}
     async with httpx2.AsyncClient(

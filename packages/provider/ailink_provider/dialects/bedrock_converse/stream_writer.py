@@ -125,7 +125,7 @@ class Writer:
         written = self._begin()
         if self._open is not None and self._tracks[self._open].yields:
             written += self._close()
-        return written if self._open is not None else written + self._enter(event.index, track)
+        return written if self._open is not None else written + self._resume()
 
     def _end(self, event: PartEnd) -> bytes:
         track = self._tracks.get(event.index)
