@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from ailink_gateway.store import migrations
 from ailink_gateway.store.migrations import HEAD
@@ -68,12 +68,40 @@ def test_migrations_make_what_the_tables_say(store: Store) -> None:
     assert store.call(differences) == []
 
 
-def test_a_current_database_needs_no_alembic(store: Store) -> None:
+def test_an_empty_database_is_made_as_the_steps_would_make_it(store: Store, tmp_path: Path) -> None:
+    def shape(connection: Connection) -> dict[str, object]:
+        seen = inspect(connection)
+        return {
+            name: (
+                sorted(({**column, "type": str(column["type"])} for column in seen.get_columns(name)), key=str),
+                seen.get_pk_constraint(name)["constrained_columns"],
+                sorted(seen.get_foreign_keys(name), key=str),
+                sorted(seen.get_unique_constraints(name), key=str),
+                sorted(
+                    (one["name"], one["column_names"], one["unique"], str(one["dialect_options"].get("sqlite_where")))
+                    for one in seen.get_indexes(name)
+                ),
+                connection.execute(text(f"SELECT * FROM {name}")).all() if name != "projects" else None,
+            )
+            for name in sorted(seen.get_table_names())
+        }
+
+    by_steps = Store(tmp_path / "steps.db")
+    try:
+        by_steps.call(migrations.run)
+        assert by_steps.status().state == "current"
+        assert store.call(shape) == by_steps.call(shape)
+    finally:
+        by_steps.close()
+
+
+def test_neither_a_new_nor_a_current_database_needs_alembic(tmp_path: Path) -> None:
     script = (
         "import sys; from ailink_gateway.store.store import Store; store = Store(sys.argv[1]); "
-        "assert store.upgrade().state == 'current'; store.close(); assert 'alembic' not in sys.modules"
+        "assert [store.upgrade().state for _ in range(2)] == ['empty', 'current']; store.close(); "
+        "assert 'alembic' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", script, str(store.path)], check=True)
+    subprocess.run([sys.executable, "-W", "error", "-c", script, str(tmp_path / "new.db")], check=True)
 
 
 def test_an_older_database_is_brought_up_and_keeps_its_rows(store: Store, later: Path) -> None:

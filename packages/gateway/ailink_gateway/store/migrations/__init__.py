@@ -1,14 +1,18 @@
 """How a database gets from any older state to the newest. A step is a file in ``versions``, numbered in order.
 
-``HEAD`` spares the start of an up-to-date gateway from importing Alembic; a test checks it against the files.
+An empty database is made from the tables as they are now, without walking all steps; a test checks that both ways lead
+to the same. ``HEAD`` spares the start of an up-to-date gateway from importing Alembic; a test checks it against the
+files.
 """
 
 from pathlib import Path
+from time import time
 from typing import Literal
 
 from msgspec import Struct
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, insert, inspect, text
 
+from ailink_gateway.store.tables import generation, metadata, projects
 from ailink_provider.errors import Failure
 
 HEAD = "0002"
@@ -57,12 +61,23 @@ def upgrade(connection: Connection) -> Status:
             f"The database is at revision {found.revision}, newer than this version of AIlink knows ({HEAD}): "
             "run the version that upgraded it, or restore a backup from before.",
         )
-    if found.state != "current":
-        _run(connection)
+    if found.state == "empty":
+        _make(connection)
+    elif found.state == "older":
+        run(connection)
     return found
 
 
-def _run(connection: Connection) -> None:
+def _make(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(insert(generation).values(id=1, number=1))
+    connection.execute(insert(projects).values(id="default", name="default", created_at=time()))
+    connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+
+
+def run(connection: Connection) -> None:
+    """Walk all steps from the revision that the database has, within the transaction that is open."""
     from alembic import command
     from alembic.config import Config
 
