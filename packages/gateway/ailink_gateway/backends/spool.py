@@ -30,7 +30,7 @@ from ailink_provider.errors import Failure
 logger = logging.getLogger("ailink.spool")
 
 LINE_LIMIT = 6144  # bytes; records cap their own fields well below it
-SEGMENT_BYTES = 4 * 1024 * 1024
+SEGMENT_BYTES = 2 * 1024 * 1024
 LIMIT_BYTES = 2 * 1024 * 1024 * 1024
 PAGE = 4096
 MADVISE_POPULATE_WRITE = 23
