@@ -7,6 +7,9 @@ its result, translated apart, still agree.
 import re
 from hashlib import sha256
 
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]")
+_TOOL_NAME_LIMIT = 64
+
 
 def conform(name: str, allowed: re.Pattern[str], limit: int) -> str:
     """Return ``name`` if every character is ``allowed`` (a one-character class) and it has 1 to ``limit`` of them,
@@ -15,3 +18,9 @@ def conform(name: str, allowed: re.Pattern[str], limit: int) -> str:
         return name
     cleaned = "".join(character if allowed.match(character) else "_" for character in name)[: limit - 9]
     return f"{cleaned or 'x'}_{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def tool_name(name: str) -> str:
+    """Return a tool's or a schema's name, or the stand-in for it that fits ``^[A-Za-z0-9_-]{1,64}$``, which most
+    services ask for."""
+    return conform(name, _TOOL_NAME, _TOOL_NAME_LIMIT)

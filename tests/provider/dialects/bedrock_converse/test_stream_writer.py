@@ -136,6 +136,15 @@ def test_calls_side_by_side_are_written_one_after_the_other(written):
         call(1, "b", "g"), said(1, toolUse={"input": "{1"}), said(1, toolUse={"input": "1}"}), end(1)]
 
 
+def test_calls_keep_their_order_behind_text_that_goes_on(written):
+    assert written(
+        PartStart(0, Text("")), PartStart(1, ToolCall("a", "f")), PartDelta(0, "t"), PartStart(2, ToolCall("b", "f")),
+        PartDelta(1, "{}"), PartEnd(1), PartStart(3, ToolCall("c", "f")), PartEnd(0), PartEnd(2), PartEnd(3)) == [
+        call(0, "a", "f"), said(0, toolUse={"input": "{}"}), end(0), said(1, text="t"), end(1),
+        call(2, "b", "f"), said(2, toolUse={"input": "{}"}), end(2),
+        call(3, "c", "f"), said(3, toolUse={"input": "{}"}), end(3)]
+
+
 def test_what_has_not_ended_ends_with_the_message(written):
     assert written(PartStart(0, ToolCall("a", "f")), PartStart(1, ToolCall("b", "g")), PartDelta(1, "{}")) == [
         call(0, "a", "f"), said(0, toolUse={"input": "{}"}), end(0),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ailink_provider.chat import CacheMark
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.draft import Draft
 
 MARKS = 4

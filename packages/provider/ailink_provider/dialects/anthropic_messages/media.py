@@ -8,10 +8,11 @@ from binascii import a2b_base64
 from typing import Any
 
 from ailink_provider.chat import Media, MediaKind, Native
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.caching import read_mark
-from ailink_provider.dialects.anthropic_messages.draft import Draft, unsupported
+from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.fields import unsupported
 
 IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF = "application/pdf"
@@ -33,7 +34,7 @@ def read_document(block: dict[str, Any], path: str) -> Media | Native:
 def _read(block: dict[str, Any], path: str, kind: MediaKind) -> Media | Native:
     source = fields.required(block, "source", fields.record, path)
     where = f"{path}.source"
-    media = Media(kind, cache=read_mark(block, path), extra=fields.leftover(block, _KNOWN[kind]))
+    media = Media(kind, cache=read_mark(block, path), extra=fields.leftover(block, _KNOWN[kind], NAME))
     match fields.required(source, "type", fields.text, where):
         case "base64":
             media.media_type = fields.required(source, "media_type", fields.text, where)

@@ -1,63 +1,28 @@
 """What can be asked in this dialect: a message, and how many tokens a request for one would have."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from ailink_provider.catalog import Facts
-from ailink_provider.chat import Chat, Embed, Reply
+from ailink_provider.chat import Chat, Reply
 from ailink_provider.dialects import Measured, Meter, Sent, StreamReader, StreamWriter
 from ailink_provider.dialects.anthropic_messages import meter, replies, requests, stream_writer, streams
+from ailink_provider.dialects.conversation import Conversation, Rooms
 from ailink_provider.errors import Failure
 
 
-class Messages:
+class Messages(Conversation):
     """``POST /v1/messages``: whole or streamed."""
 
-    name = "chat"
-    speaks: type[Chat] | type[Embed] = Chat
+    rooms = Rooms(partial(requests.read_request, counting=False), requests.write_request, replies.read_reply,
+                  replies.write_reply, streams.Reader, stream_writer.Writer, meter.Meter, meter.measure)
 
     def path(self, model: str, stream: bool) -> str:
         """Return the path; model and streaming are in the body."""
         return "/v1/messages"
-
-    def read_request(self, body: dict[str, Any], model: str | None = None, stream: bool | None = None) -> Chat:
-        """Return the canonical request. Raises ``Failure`` (``invalid_request``)."""
-        return requests.read_request(body, model, stream, counting=False)
-
-    def write_request(self, request: Chat, facts: Facts) -> Sent:
-        """Return the body for a model with these facts. Raises ``Failure`` for what must not be dropped."""
-        return requests.write_request(request, facts)
-
-    def read_reply(self, body: dict[str, Any], sent: Sent) -> Reply:
-        """Return the canonical reply. Raises ``Failure`` (``upstream_failed``) if it is not one."""
-        return replies.read_reply(body, sent)
-
-    def write_reply(self, reply: Reply, request: Chat) -> dict[str, Any]:
-        """Return the client's body."""
-        return replies.write_reply(reply, request)
-
-    def reader(self, sent: Sent) -> StreamReader:
-        """Return a fresh reader of the answer to ``sent``."""
-        return streams.Reader(sent)
-
-    def writer(self, request: Chat) -> StreamWriter:
-        """Return a fresh writer for the client that asked ``request``."""
-        return stream_writer.Writer(request)
-
-    def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
-        """Set the model. Usage is always reported in this dialect."""
-        body["model"] = Raw(msgspec.json.encode(model))
-
-    def meter(self, body: Mapping[str, Raw]) -> Meter:
-        """Return a fresh meter; nothing a client can ask changes what is measured."""
-        return meter.Meter()
-
-    def measure(self, body: bytes) -> Measured:
-        """Read usage off a whole reply that passes through."""
-        return meter.measure(body)
 
 
 class CountTokens(Messages):

@@ -7,7 +7,7 @@ it is asked for in words.
 from typing import Any
 
 from ailink_provider.chat import OutputFormat
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.schemas import ANY_OBJECT
 from ailink_provider.dialects.anthropic_messages.tools import within_limits

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from ailink_provider.chat import Native, Part, Text, Thinking, ToolCall, ToolResult
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.caching import read_mark
 from ailink_provider.dialects.anthropic_messages.media import read_document, read_image
-from ailink_provider.dialects.anthropic_messages.words import NAME, unseal
+from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.seals import unseal
 
 Reader = Callable[[dict[str, Any], str], Part]
 
@@ -42,12 +43,12 @@ def _text(block: dict[str, Any], path: str) -> Part:
 
 
 def _thinking(block: dict[str, Any], path: str) -> Part:
-    signature, signed_by = unseal(fields.optional(block, "signature", fields.text, path))
+    signature, signed_by = unseal(fields.optional(block, "signature", fields.text, path), NAME)
     return Thinking(fields.required(block, "thinking", fields.text, path), signature=signature, signed_by=signed_by)
 
 
 def _redacted_thinking(block: dict[str, Any], path: str) -> Part:
-    redacted, signed_by = unseal(fields.required(block, "data", fields.text, path))
+    redacted, signed_by = unseal(fields.required(block, "data", fields.text, path), NAME)
     return Thinking(redacted=redacted, signed_by=signed_by)
 
 
@@ -62,7 +63,7 @@ def _tool_use(block: dict[str, Any], path: str) -> Part:
 def tool_use_extra(block: dict[str, Any]) -> Native | None:
     """Return the members of a tool call that only this dialect knows. Being called by the model itself is no news."""
     known = (*_TOOL_USE, "caller") if block.get("caller") == _DIRECT_CALLER else _TOOL_USE
-    return fields.leftover(block, known)
+    return fields.leftover(block, known, NAME)
 
 
 def _tool_result(block: dict[str, Any], path: str) -> Part:
@@ -71,7 +72,7 @@ def _tool_result(block: dict[str, Any], path: str) -> Part:
         call_id=fields.required(block, "tool_use_id", fields.text, path),
         parts=[] if content is None else read_content(content, f"{path}.content", IN_RESULTS),
         is_error=fields.optional(block, "is_error", fields.flag, path) or False,
-        cache=read_mark(block, path), extra=fields.leftover(block, _TOOL_RESULT),
+        cache=read_mark(block, path), extra=fields.leftover(block, _TOOL_RESULT, NAME),
     )
 
 

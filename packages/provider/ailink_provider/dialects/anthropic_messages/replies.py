@@ -26,7 +26,9 @@ from ailink_provider.dialects import Sent
 from ailink_provider.dialects.anthropic_messages.errors import failure_of
 from ailink_provider.dialects.anthropic_messages.parts import tool_use_extra
 from ailink_provider.dialects.anthropic_messages.usage import WireUsage, write_usage
-from ailink_provider.dialects.anthropic_messages.words import CITATIONS, FINISH, NAME, STOP, call_id, seal
+from ailink_provider.dialects.anthropic_messages.words import CITATIONS, FINISH, NAME, STOP, call_id
+from ailink_provider.dialects.arguments import free_text
+from ailink_provider.dialects.seals import seal
 from ailink_provider.errors import Failure
 
 _UNDERSTOOD = ("text", "thinking", "redacted_thinking", "tool_use")
@@ -121,18 +123,6 @@ def read_block(value: dict[str, Any], sent: Sent) -> Part:
                             free_text(arguments) if custom else arguments, custom, extra=tool_use_extra(value))
 
 
-def free_text(arguments: str) -> str:
-    """Return the text that a wrapped free-text tool was called with, or ``arguments`` if they are not of that form."""
-    try:
-        decoded = msgspec.json.decode(arguments or "{}")
-    except (ValueError, RecursionError):
-        return arguments
-    if decoded == {}:
-        return ""
-    text = decoded.get("input") if isinstance(decoded, dict) else None
-    return text if isinstance(text, str) else arguments
-
-
 def read_count(body: dict[str, Any]) -> Reply:
     """Return a reply whose usage holds the counted input tokens."""
     if isinstance(body.get("error"), dict):
@@ -217,10 +207,10 @@ def write_citation(annotation: dict[str, Any]) -> dict[str, Any] | None:
 def thinking_block(part: Thinking) -> dict[str, Any] | None:
     """Return the block of a thought. Its proof is kept for the dialect that signed it, whichever that was."""
     if part.redacted is not None:
-        return {"type": "redacted_thinking", "data": seal(part.redacted, part.signed_by)}
+        return {"type": "redacted_thinking", "data": seal(part.redacted, part.signed_by, NAME)}
     if not part.text and not part.signature:
         return None
-    return {"type": "thinking", "thinking": part.text, "signature": seal(part.signature or "", part.signed_by)
+    return {"type": "thinking", "thinking": part.text, "signature": seal(part.signature or "", part.signed_by, NAME)
             if part.signature else ""}
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Message
-from ailink_provider.dialects import Sent, refuse_bound
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import Sent, fields, refuse_bound
 from ailink_provider.dialects.anthropic_messages.caching import limit_marks
-from ailink_provider.dialects.anthropic_messages.draft import Draft, unsupported
+from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.output import read_output, write_output
 from ailink_provider.dialects.anthropic_messages.parts import IN_MESSAGES, IN_SYSTEM, read_content
 from ailink_provider.dialects.anthropic_messages.thinking import read_reasoning, write_reasoning
@@ -25,6 +24,7 @@ from ailink_provider.dialects.anthropic_messages.tools import (
 )
 from ailink_provider.dialects.anthropic_messages.turns import compact, continues_assistant, write_turns
 from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
 _READ = frozenset({

@@ -1,24 +1,17 @@
-"""Canonical events, written as the vendor's stream for a client.
-
-Blocks of this wire follow one another, while canonical parts may be open side by side: what belongs to a part that is
-not the open one waits, but text gives way, since text can go on in a block of its own.
-"""
+"""Canonical events, written as the vendor's stream for a client."""
 
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
 
 from ailink_provider.chat import (
     Chat,
     Event,
-    Finish,
     MessageDelta,
     MessageEnd,
     MessageError,
     MessageStart,
     Native,
-    Part,
     PartDelta,
     PartEnd,
     PartStart,
@@ -37,43 +30,23 @@ from ailink_provider.dialects.anthropic_messages.replies import (
     write_ending,
 )
 from ailink_provider.dialects.anthropic_messages.usage import write_delta_usage, write_usage
-from ailink_provider.dialects.anthropic_messages.words import NAME, seal
+from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.blocks import BlockWriter, Track
+from ailink_provider.dialects.seals import seal
 from ailink_provider.estimate import estimate_chat
 
 
-class _Track(Struct):
-    """A part: what it is, what waits to be written of it, citations that wait for the text they stand on, whether a
-    block of it is open and whether it has ended."""
-
-    part: Part
-    waiting: list[PartDelta] = field(default_factory=list)
-    citations: list[dict[str, Any]] = field(default_factory=list)
-    started: bool = False
-    filled: bool = False
-    ended: bool = False
-
-    @property
-    def yields(self) -> bool:
-        """Whether its block may be closed before its end: not a call's, nor a thought's that is yet to be signed."""
-        part = self.part
-        return isinstance(part, Text | Refusal) or (isinstance(part, Thinking) and part.signed_by is None)
-
-
-class Writer:
+class Writer(BlockWriter):
     """Writes one stream."""
 
     content_type = "text/event-stream; charset=utf-8"
 
     def __init__(self, request: Chat) -> None:
+        super().__init__()
         self._request = request
-        self._tracks: dict[int, _Track] = {}
-        self._open: int | None = None
-        self._blocks = 0
         self._begun = False
-        self._in_block = False
         self._text_head: bytes | None = None  # how a delta of the open block begins, if that is one of text
         self._called = False
-        self._finish: Finish | None = None
         self._usage: Usage | None = None
 
     def write(self, event: Event) -> bytes:
@@ -116,64 +89,14 @@ class Writer:
 
     def _message_end(self) -> bytes:
         written = b"" if self._begun else self._message_start(MessageStart())
-        written += self._close()
-        for track in self._tracks.values():
-            track.ended = True
-        written += self._resume()
+        written += self._end_all()
         delta = write_ending(self._finish, self._called)
         return (written + _event("message_delta", delta=delta, usage=write_delta_usage(self._usage))
                 + _event("message_stop"))
 
     # --- parts -----------------------------------------------------------------------------------
 
-    def _start(self, event: PartStart) -> bytes:
-        if self._finish is not None:
-            return b""
-        self._tracks[event.index] = _Track(event.part)
-        return self._give_way() + self._resume()
-
-    def _delta(self, event: PartDelta) -> bytes:
-        track = self._tracks.get(event.index)
-        if track is None or self._finish is not None:
-            return b""
-        if self._open == event.index:
-            return self._content(track, event)
-        track.waiting.append(event)
-        return self._give_way() + self._resume()
-
-    def _end(self, event: PartEnd) -> bytes:
-        track = self._tracks.get(event.index)
-        if track is None:
-            return b""
-        track.ended = True
-        if self._open != event.index:
-            return b""
-        return self._close() + self._resume()
-
-    def _give_way(self) -> bytes:
-        """Close the open block if it is one that can go on later in another."""
-        if self._open is not None and self._tracks[self._open].yields:
-            return self._close()
-        return b""
-
-    def _resume(self) -> bytes:
-        """Write what waits, part by part, until one is found that has not ended: that one stays open."""
-        written = b""
-        for index, track in self._tracks.items():
-            if self._open is None and (track.waiting or not track.started):
-                written += self._enter(index, track)
-                written += self._close() if track.ended else b""
-        return written
-
-    def _enter(self, index: int, track: _Track) -> bytes:
-        """Make a part the open one and write what is known of it."""
-        self._open = index
-        first, track.started = not track.started, True
-        waiting, track.waiting = track.waiting, []
-        written = self._opening(track) if first else b""
-        return written + b"".join([self._content(track, event) for event in waiting])
-
-    def _opening(self, track: _Track) -> bytes:
+    def _opening(self, track: Track) -> bytes:
         part = track.part
         if isinstance(part, ToolCall):
             self._called = True
@@ -201,7 +124,7 @@ class Writer:
 
     # --- blocks ----------------------------------------------------------------------------------
 
-    def _content(self, track: _Track, event: PartDelta) -> bytes:
+    def _content(self, track: Track, event: PartDelta) -> bytes:
         """Write a delta of the open part. A block of text or thought begins with its first content: none is empty."""
         part = track.part
         written = b""
@@ -214,7 +137,7 @@ class Writer:
                 written += self._ensure(track) + self._block_delta("thinking_delta", thinking=event.text)
             if event.signature:
                 written += self._ensure(track) + self._block_delta(
-                    "signature_delta", signature=seal(event.signature, part.signed_by))
+                    "signature_delta", signature=seal(event.signature, part.signed_by, NAME))
         elif isinstance(part, Text | Refusal):
             if event.text:
                 written += self._ensure(track) + self._block_delta("text_delta", text=event.text)
@@ -224,7 +147,7 @@ class Writer:
                 written += self._block_delta("citations_delta", citation=track.citations.pop(0))
         return written
 
-    def _ensure(self, track: _Track) -> bytes:
+    def _ensure(self, track: Track) -> bytes:
         if self._in_block:
             return b""
         if isinstance(track.part, Thinking):
@@ -240,21 +163,9 @@ class Writer:
     def _block_delta(self, kind: str, **content: Any) -> bytes:
         return _event("content_block_delta", index=self._blocks, delta={"type": kind, **content})
 
-    def _close(self) -> bytes:
-        """Close the open part's block."""
-        if self._open is None:
-            return b""
-        track = self._tracks[self._open]
-        self._open = self._text_head = None
-        if not self._in_block:
-            return b""
-        # A call without arguments is a call with none, not with unreadable ones.
-        written = self._block_delta("input_json_delta", partial_json="{}") if (
-            isinstance(track.part, ToolCall) and not track.filled) else b""
-        written += _event("content_block_stop", index=self._blocks)
-        self._in_block = False
-        self._blocks += 1
-        return written
+    def _stop(self) -> bytes:
+        self._text_head = None
+        return _event("content_block_stop", index=self._blocks)
 
 
 def _event(name: str, **data: Any) -> bytes:

@@ -26,8 +26,9 @@ from ailink_provider.chat import (
 )
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.anthropic_messages.errors import failure_of
-from ailink_provider.dialects.anthropic_messages.replies import Ending, WireMessage, free_text, read_block
+from ailink_provider.dialects.anthropic_messages.replies import Ending, WireMessage, read_block
 from ailink_provider.dialects.anthropic_messages.usage import WireUsage
+from ailink_provider.dialects.arguments import free_text
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames
 

@@ -7,7 +7,7 @@ think. Sources: the extended thinking, adaptive thinking and effort guides.
 from typing import Any
 
 from ailink_provider.chat import Message, Reasoning, Thinking, ToolCall, ToolResult
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.words import NAME
 

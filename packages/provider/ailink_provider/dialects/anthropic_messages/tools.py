@@ -7,11 +7,12 @@ travel unread, its web search apart.
 from typing import Any, Literal
 
 from ailink_provider.chat import Native, OutputFormat, Tool, ToolChoice, WebSearch
-from ailink_provider.dialects.anthropic_messages import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.caching import read_mark, write_mark
-from ailink_provider.dialects.anthropic_messages.draft import Draft, unsupported
+from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.schemas import restrict
 from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
 _KNOWN = ("type", "name", "description", "input_schema", "strict", "cache_control")
@@ -49,7 +50,7 @@ def _read_tool(tool: dict[str, Any], path: str) -> Tool | WebSearch | Native:
         description=fields.optional(tool, "description", fields.text, path),
         schema=fields.required(tool, "input_schema", fields.record, path),
         strict=fields.optional(tool, "strict", fields.flag, path),
-        cache=read_mark(tool, path), extra=fields.leftover(tool, _KNOWN),
+        cache=read_mark(tool, path), extra=fields.leftover(tool, _KNOWN, NAME),
     )
 
 
@@ -87,7 +88,7 @@ def write_tools(draft: Draft) -> list[dict[str, Any]]:
 
 def _function(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
     schema = {"type": "object", **(tool.schema or {"properties": {}})}
-    written: dict[str, Any] = {"name": draft.name(tool.name)}
+    written: dict[str, Any] = {"name": draft.tool(tool.name)}
     if tool.description:
         written["description"] = tool.description
     if tool.strict and not draft.facts.json_schema:
@@ -104,7 +105,7 @@ def _custom(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
         raise unsupported(f"{path}.format", f"The Messages API cannot hold tool {tool.name!r} to a grammar: describe "
                                             "the format in the tool's description instead.")
     function = Tool(tool.name, tool.description, _FREE_TEXT, cache=tool.cache, extra=tool.extra)
-    draft.custom.add(draft.name(tool.name))
+    draft.custom.add(draft.tool(tool.name))
     return _function(function, path, draft)
 
 
@@ -182,7 +183,7 @@ def write_choice(draft: Draft, tools: list[dict[str, Any]]) -> tuple[list[dict[s
 
 
 def _wanted(choice: ToolChoice, tools: list[dict[str, Any]], draft: Draft) -> set[str]:
-    wanted = {draft.name(name) for name in choice.names or ()}
+    wanted = {draft.tool(name) for name in choice.names or ()}
     missing = wanted - {tool.get("name") for tool in tools}
     if missing:
         raise Failure("invalid_request", f"tool_choice names {sorted(missing)[0]!r}, which is not among the tools.",

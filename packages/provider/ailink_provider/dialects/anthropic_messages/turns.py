@@ -7,13 +7,13 @@ sent. Source: the Messages API reference, the tool use and mid-conversation syst
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from ailink_provider.chat import CacheMark, Media, Message, Native, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 from ailink_provider.dialects.anthropic_messages.caching import write_mark
-from ailink_provider.dialects.anthropic_messages.draft import Draft, unsupported
+from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.media import write_media
 from ailink_provider.dialects.anthropic_messages.words import CITATIONS, NAME, call_id
+from ailink_provider.dialects.arguments import arguments_of
+from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
 Block = dict[str, Any]
@@ -167,22 +167,8 @@ def _media(part: Media, path: str, draft: Draft) -> Block:
 
 
 def _tool_call(part: ToolCall, path: str, draft: Draft) -> Block:
-    arguments = {"input": part.arguments} if part.custom else _arguments(part, path)
-    return {"type": "tool_use", "id": call_id(part.id), "name": draft.name(part.name), "input": arguments,
-            **draft.members(part.extra, path), **write_mark(part.cache)}
-
-
-def _arguments(part: ToolCall, path: str) -> dict[str, Any]:
-    if not part.arguments.strip():
-        return {}
-    try:
-        arguments = msgspec.json.decode(part.arguments)
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise Failure("invalid_request", f"The arguments of tool call {part.id!r} to {part.name!r} are not a JSON "
-                                         "object.", param=path)
-    return arguments
+    return {"type": "tool_use", "id": call_id(part.id), "name": draft.tool(part.name),
+            "input": arguments_of(part, path), **draft.members(part.extra, path), **write_mark(part.cache)}
 
 
 def _tool_result(part: ToolResult, path: str, draft: Draft) -> Block:

@@ -35,30 +35,9 @@ CITATIONS = (
 )
 
 _CHARACTER = re.compile(r"[A-Za-z0-9_-]")
-_NAME_LIMIT = 64
 _ID_LIMIT = 256
-_SEAL = "ailink:"
-
-
-def tool_name(name: str) -> str:
-    """Return ``name`` or the stand-in for it that fits ``^[A-Za-z0-9_-]{1,64}$``."""
-    return conform(name, _CHARACTER, _NAME_LIMIT)
 
 
 def call_id(identifier: str) -> str:
     """Return a tool call's id or the stand-in for it that fits ``^[a-zA-Z0-9_-]+$``: the same for call and result."""
     return conform(identifier, _CHARACTER, _ID_LIMIT)
-
-
-def seal(proof: str, signed_by: str | None) -> str:
-    """Return what a client is given to keep: a signature of this wire as it is, another's marked with its dialect."""
-    return proof if signed_by in (None, NAME) else f"{_SEAL}{signed_by}:{proof}"
-
-
-def unseal(kept: str | None) -> tuple[str | None, str]:
-    """Return the signature that a client gave back, None for an empty one, and the dialect that can use it."""
-    if kept and kept.startswith(_SEAL):
-        signed_by, colon, proof = kept.removeprefix(_SEAL).partition(":")
-        if colon and proof:
-            return proof, signed_by
-    return kept or None, NAME

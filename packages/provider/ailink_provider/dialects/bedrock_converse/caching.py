@@ -8,7 +8,7 @@ five minutes. Source: the prompt caching guide, the service's own refusals.
 from typing import Any
 
 from ailink_provider.chat import CacheMark, Media, Native, Part, Text, ToolCall, ToolResult
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
 from ailink_provider.dialects.bedrock_converse.words import NAME
 

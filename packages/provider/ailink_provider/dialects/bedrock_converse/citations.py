@@ -6,7 +6,7 @@ They stand beside the text that they are about. Source: `CitationsContentBlock` 
 from typing import Any
 
 from ailink_provider.chat import Native, Part, Text
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.words import NAME
 
 _MEMBERS = ("title", "source", "sourceContent", "location")

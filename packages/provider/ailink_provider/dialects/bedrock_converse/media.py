@@ -10,9 +10,10 @@ from binascii import a2b_base64
 from typing import Any
 
 from ailink_provider.chat import Media, MediaKind, Native
-from ailink_provider.dialects.bedrock_converse import fields
-from ailink_provider.dialects.bedrock_converse.draft import Draft, unsupported
+from ailink_provider.dialects import fields
+from ailink_provider.dialects.bedrock_converse.draft import Draft
 from ailink_provider.dialects.bedrock_converse.words import NAME
+from ailink_provider.dialects.fields import unsupported
 
 _IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 _OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -54,7 +55,7 @@ def read_media(kind: MediaKind, block: dict[str, Any], path: str) -> Media | Nat
     source, value = fields.member(block.get("source"), f"{path}.source")
     where = f"{path}.source.{source}"
     word = fields.optional(block, "format", fields.text, path) or ("txt" if source == "text" else "")
-    media = Media(kind, FORMATS[kind].get(word), extra=fields.leftover(block, _KNOWN[kind]))
+    media = Media(kind, FORMATS[kind].get(word), extra=fields.leftover(block, _KNOWN[kind], NAME))
     if kind == "document":
         media.name = fields.required(block, "name", fields.text, path)
     if source == "bytes":

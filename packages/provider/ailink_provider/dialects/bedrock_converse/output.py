@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from ailink_provider.chat import OutputFormat
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
 from ailink_provider.dialects.bedrock_converse.tools import can_force, holds_to_schemas, within_limits
-from ailink_provider.dialects.bedrock_converse.words import tool_name
+from ailink_provider.dialects.identifiers import tool_name
 
 _WHERE = "outputConfig.textFormat"
 _SAID = "Answer with one JSON object and nothing else: no words around it and no code fence."
@@ -32,9 +32,19 @@ def read_output(config: dict[str, Any]) -> OutputFormat | None:
     named = fields.record(definition, where)
     return OutputFormat(
         "schema", name=fields.optional(named, "name", fields.text, where),
-        schema=fields.required(named, "schema", fields.schema_text, where), strict=True,
+        schema=fields.required(named, "schema", _schema_text, where), strict=True,
         description=fields.optional(named, "description", fields.text, where),
     )
+
+
+def _schema_text(value: Any, path: str) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(fields.text(value, path))
+    except (ValueError, RecursionError):
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise fields.invalid(path, "must be a JSON object, written as a string")
+    return decoded
 
 
 def write_output(draft: Draft, system: list[Entry]) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from ailink_provider.chat import Native, Part, Text, Thinking, ToolCall, ToolResult
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.caching import mark_last, read_point
 from ailink_provider.dialects.bedrock_converse.citations import read_cited
 from ailink_provider.dialects.bedrock_converse.media import read_media
-from ailink_provider.dialects.bedrock_converse.words import NAME, unseal, unseal_blob
+from ailink_provider.dialects.bedrock_converse.words import NAME, unseal_blob
+from ailink_provider.dialects.seals import unseal
 
 Reader = Callable[[Any, str], Part]
 
@@ -58,7 +59,7 @@ def _tool_use(value: Any, path: str) -> Part:
         id=fields.required(block, "toolUseId", fields.text, path),
         name=fields.required(block, "name", fields.text, path),
         arguments=_encode(fields.optional(block, "input", fields.record, path) or {}, f"{path}.input"),
-        extra=fields.leftover(block, _TOOL_USE),
+        extra=fields.leftover(block, _TOOL_USE, NAME),
     )
 
 
@@ -70,7 +71,7 @@ def _tool_result(value: Any, path: str) -> Part:
         call_id=fields.required(block, "toolUseId", fields.text, path),
         parts=read_content(block.get("content"), f"{path}.content", IN_RESULTS),
         is_error=fields.optional(block, "status", fields.text, path) == "error",
-        extra=fields.leftover(block, _TOOL_RESULT),
+        extra=fields.leftover(block, _TOOL_RESULT, NAME),
     )
 
 
@@ -83,7 +84,7 @@ def _reasoning(value: Any, path: str) -> Part:
     if kind != "reasoningText":
         return Native(NAME, {"reasoningContent": value})
     words = fields.record(thought, where)
-    signature, signed_by = unseal(fields.optional(words, "signature", fields.text, where))
+    signature, signed_by = unseal(fields.optional(words, "signature", fields.text, where), NAME)
     return Thinking(fields.required(words, "text", fields.text, where), signature=signature, signed_by=signed_by)
 
 

@@ -23,20 +23,13 @@ from ailink_provider.chat import (
     ToolCall,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.arguments import free_text
 from ailink_provider.dialects.bedrock_converse.citations import cited, write_citation
 from ailink_provider.dialects.bedrock_converse.media import shown_media
 from ailink_provider.dialects.bedrock_converse.parts import IN_MESSAGES, read_content
 from ailink_provider.dialects.bedrock_converse.usage import WireUsage, write_usage
-from ailink_provider.dialects.bedrock_converse.words import (
-    FINISH,
-    MALFORMED,
-    NAME,
-    STOP,
-    TIERS,
-    call_id,
-    seal,
-    seal_blob,
-)
+from ailink_provider.dialects.bedrock_converse.words import FINISH, MALFORMED, NAME, STOP, TIERS, call_id, seal_blob
+from ailink_provider.dialects.seals import seal
 from ailink_provider.errors import Failure
 
 
@@ -110,18 +103,6 @@ def _as_asked(part: Part, sent: Sent) -> Part:
     return part
 
 
-def free_text(arguments: str) -> str:
-    """Return the text that a wrapped free-text tool was called with, or ``arguments`` if they are not of that form."""
-    try:
-        decoded = msgspec.json.decode(arguments or "{}")
-    except (ValueError, RecursionError):
-        return arguments
-    if decoded == {}:
-        return ""
-    text = decoded.get("input") if isinstance(decoded, dict) else None
-    return text if isinstance(text, str) else arguments
-
-
 def unreadable(why: str) -> Failure:
     """Return the failure of an answer that is not one."""
     return Failure("upstream_failed", f"The upstream's answer cannot be read: {why}")
@@ -187,7 +168,7 @@ def thinking_block(part: Thinking) -> dict[str, Any] | None:
         return {"reasoningContent": {"redactedContent": seal_blob(part.redacted, part.signed_by)}}
     if not part.text and not part.signature:
         return None
-    proof = {"signature": seal(part.signature, part.signed_by)} if part.signature else {}
+    proof = {"signature": seal(part.signature, part.signed_by, NAME)} if part.signature else {}
     return {"reasoningContent": {"reasoningText": {"text": part.text, **proof}}}
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Message, Role
-from ailink_provider.dialects import Sent, refuse_bound
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import Sent, fields, refuse_bound
 from ailink_provider.dialects.bedrock_converse.caching import limit_marks, place_points
-from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry, unsupported
+from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
 from ailink_provider.dialects.bedrock_converse.output import read_output, wants_schema_tool, write_output
 from ailink_provider.dialects.bedrock_converse.parts import IN_MESSAGES, IN_SYSTEM, read_content
 from ailink_provider.dialects.bedrock_converse.thinking import read_reasoning, write_reasoning
@@ -26,6 +25,7 @@ from ailink_provider.dialects.bedrock_converse.tools import (
 )
 from ailink_provider.dialects.bedrock_converse.turns import Turn, calls_seen, write_turns
 from ailink_provider.dialects.bedrock_converse.words import NAME, TIERS
+from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
 STOP_LIMIT = 2500

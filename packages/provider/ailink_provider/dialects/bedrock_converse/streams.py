@@ -28,11 +28,12 @@ from ailink_provider.chat import (
     ToolCall,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.arguments import free_text
 from ailink_provider.dialects.bedrock_converse.citations import read_citation
 from ailink_provider.dialects.bedrock_converse.errors import failure_in
 from ailink_provider.dialects.bedrock_converse.eventstream import Frame, Frames
 from ailink_provider.dialects.bedrock_converse.parts import IN_MESSAGES
-from ailink_provider.dialects.bedrock_converse.replies import Closing, free_text, unreadable
+from ailink_provider.dialects.bedrock_converse.replies import Closing, unreadable
 from ailink_provider.dialects.bedrock_converse.words import NAME
 from ailink_provider.errors import Failure
 

@@ -8,7 +8,7 @@ guides of Claude and Nova; the parameters of OpenAI's models on Amazon Bedrock.
 from typing import Any
 
 from ailink_provider.chat import Message, Reasoning, Thinking, ToolCall, ToolResult
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.draft import Draft
 from ailink_provider.dialects.bedrock_converse.words import NAME
 

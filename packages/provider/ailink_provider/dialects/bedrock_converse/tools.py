@@ -8,11 +8,12 @@ There is no way to forbid calls, and a conversation that has seen calls cannot g
 from typing import Any, Literal, TypeAlias
 
 from ailink_provider.chat import Native, OutputFormat, Tool, ToolChoice, WebSearch
-from ailink_provider.dialects.bedrock_converse import fields
+from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.caching import read_point
-from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry, unsupported
+from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
 from ailink_provider.dialects.bedrock_converse.schemas import restrict
 from ailink_provider.dialects.bedrock_converse.words import NAME
+from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
 Choice: TypeAlias = dict[str, Any] | None
@@ -57,7 +58,7 @@ def _read_tool(tool: dict[str, Any], path: str) -> Tool:
         description=fields.optional(tool, "description", fields.text, path),
         schema=fields.record(schema, f"{path}.inputSchema.json"),
         strict=fields.optional(tool, "strict", fields.flag, path),
-        extra=fields.leftover(tool, _KNOWN),
+        extra=fields.leftover(tool, _KNOWN, NAME),
     )
 
 
@@ -95,7 +96,7 @@ def write_tools(draft: Draft) -> list[Entry]:
 
 def _function(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
     schema = {"type": "object", **(tool.schema or {"properties": {}})}
-    written: dict[str, Any] = {"name": draft.name(tool.name)}
+    written: dict[str, Any] = {"name": draft.tool(tool.name)}
     if tool.description and tool.description.strip():
         written["description"] = tool.description
     if tool.strict and not (draft.own or holds_to_schemas(draft)):
@@ -112,7 +113,7 @@ def _custom(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
     if tool.format is not None and tool.format.get("type") != "text":
         raise unsupported(f"{path}.format", f"Converse cannot hold tool {tool.name!r} to a grammar: describe the "
                                             "format in the tool's description instead.")
-    draft.custom.add(draft.name(tool.name))
+    draft.custom.add(draft.tool(tool.name))
     return _function(Tool(tool.name, tool.description, _FREE_TEXT, extra=tool.extra), path, draft)
 
 
@@ -216,7 +217,7 @@ def _declared_again(draft: Draft, called: list[str] | None) -> list[Entry]:
 
 
 def _wanted(choice: ToolChoice, tools: list[Entry], draft: Draft) -> set[str]:
-    wanted = {draft.name(name) for name in choice.names or ()}
+    wanted = {draft.tool(name) for name in choice.names or ()}
     missing = wanted - {_name(entry) for entry in tools}
     if missing:
         raise Failure("invalid_request", f"The tool choice names {sorted(missing)[0]!r}, which is not among the tools.",

@@ -8,13 +8,13 @@ mid-conversation system guide.
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from ailink_provider.chat import CacheMark, Media, Message, Native, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+from ailink_provider.dialects.arguments import arguments_of
 from ailink_provider.dialects.bedrock_converse.citations import cited, returned
-from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry, unsupported
+from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
 from ailink_provider.dialects.bedrock_converse.media import write_media
 from ailink_provider.dialects.bedrock_converse.words import NAME, call_id
+from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
 Turn = tuple[str, list[Entry]]
@@ -177,20 +177,8 @@ def _text(part: Text, path: str, draft: Draft) -> dict[str, Any] | None:
 
 
 def _tool_call(part: ToolCall, path: str, draft: Draft) -> dict[str, Any]:
-    arguments = {"input": part.arguments} if part.custom else _arguments(part, path)
-    return {"toolUse": {"toolUseId": call_id(part.id), "name": draft.name(part.name), "input": arguments,
+    return {"toolUse": {"toolUseId": call_id(part.id), "name": draft.tool(part.name), "input": arguments_of(part, path),
                         **draft.members(part.extra, path)}}
-
-
-def _arguments(part: ToolCall, path: str) -> dict[str, Any]:
-    try:
-        arguments = msgspec.json.decode(part.arguments) if part.arguments.strip() else {}
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise Failure("invalid_request", f"The arguments of tool call {part.id!r} to {part.name!r} are not a JSON "
-                                         "object.", param=path)
-    return arguments
 
 
 def _tool_result(part: ToolResult, path: str, draft: Draft) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 
 from ailink_provider.chat import FinishReason
 from ailink_provider.dialects.identifiers import conform
+from ailink_provider.dialects.seals import seal, unseal
 
 NAME = "bedrock_converse"
 
@@ -37,10 +38,8 @@ _VENDORS = frozenset({
     "ai21", "amazon", "anthropic", "cohere", "deepseek", "google", "meta", "minimax", "mistral", "moonshot",
     "moonshotai", "nvidia", "openai", "qwen", "stability", "writer", "zai",
 })
-_NAME_CHARACTER = re.compile(r"[A-Za-z0-9_-]")
 _ID_CHARACTER = re.compile(r"[a-zA-Z0-9_.:-]")
 _LIMIT = 64
-_SEAL = "ailink:"
 
 
 def vendor(model: str) -> str:
@@ -48,11 +47,6 @@ def vendor(model: str) -> str:
     name = model.lower().rpartition("/")[2]
     named = next((word for word in name.split(".")[:-1] if word in _VENDORS), "")
     return "anthropic" if name.startswith("claude") else named
-
-
-def tool_name(name: str) -> str:
-    """Return ``name`` or the stand-in for it that fits ``[a-zA-Z0-9_-]{1,64}``."""
-    return conform(name, _NAME_CHARACTER, _LIMIT)
 
 
 def call_id(identifier: str) -> str:
@@ -64,29 +58,15 @@ def call_id(identifier: str) -> str:
 # --- proofs of thoughts: a client keeps those of every dialect, marked with the one that can use them -----------------
 
 
-def seal(proof: str, signed_by: str | None) -> str:
-    """Return the signature that a client is given to keep."""
-    return proof if signed_by in (None, NAME) else f"{_SEAL}{signed_by}:{proof}"
-
-
-def unseal(kept: str | None) -> tuple[str | None, str]:
-    """Return the signature that a client gave back, None for an empty one, and the dialect that can use it."""
-    if kept and kept.startswith(_SEAL):
-        signed_by, colon, proof = kept.removeprefix(_SEAL).partition(":")
-        if colon and proof:
-            return proof, signed_by
-    return kept or None, NAME
-
-
 def seal_blob(redacted: str, signed_by: str | None) -> str:
     """Return the hidden thought that a client is given to keep. Here it is base64, whatever it is elsewhere."""
-    return redacted if signed_by in (None, NAME) else b64encode(seal(redacted, signed_by).encode()).decode()
+    return redacted if signed_by in (None, NAME) else b64encode(seal(redacted, signed_by, NAME).encode()).decode()
 
 
 def unseal_blob(kept: str) -> tuple[str, str]:
     """Return the hidden thought that a client gave back, and the dialect that can use it."""
     try:
-        inner, signed_by = unseal(b64decode(kept, validate=True).decode())
+        inner, signed_by = unseal(b64decode(kept, validate=True).decode(), NAME)
     except ValueError:
         return kept, NAME
     return (inner, signed_by) if inner is not None and signed_by != NAME else (kept, NAME)

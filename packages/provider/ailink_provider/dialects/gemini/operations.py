@@ -3,7 +3,6 @@
 Each operation gives the translation in the other rooms a name, a path and the shape of ``Operation``.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from msgspec import Raw
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Embed, Reply, Usage
 from ailink_provider.dialects import Measured, Sent
+from ailink_provider.dialects.conversation import Conversation, Rooms
 from ailink_provider.dialects.gemini.fields import integer, members
 from ailink_provider.dialects.gemini.meters import Meter, measure
 from ailink_provider.dialects.gemini.names import path, resource
@@ -22,51 +22,18 @@ from ailink_provider.dialects.gemini.whole import Whole
 from ailink_provider.errors import Failure
 
 
-class Generation:
+class Generation(Conversation):
     """``generateContent``, and ``streamGenerateContent`` as server-sent events."""
 
-    name = "chat"
-    speaks: type[Chat] | type[Embed] = Chat
+    rooms = Rooms(read_chat, write_chat, read_reply, write_reply, Reader, Writer, Meter, measure)
 
     def path(self, model: str, stream: bool) -> str:
         """Return the path below the base URL."""
         return path(model, "streamGenerateContent?alt=sse" if stream else "generateContent")
 
-    def read_request(self, body: dict[str, Any], model: str | None = None, stream: bool | None = None) -> Chat:
-        """Return the canonical request."""
-        return read_chat(body, model, stream)
-
-    def write_request(self, request: Chat, facts: Facts) -> Sent:
-        """Return the body."""
-        return write_chat(request, facts)
-
-    def read_reply(self, body: dict[str, Any], sent: Sent) -> Reply:
-        """Return the canonical reply."""
-        return read_reply(body, sent)
-
-    def write_reply(self, reply: Reply, request: Chat) -> dict[str, Any]:
-        """Return the client's body."""
-        return write_reply(reply, request)
-
-    def reader(self, sent: Sent) -> Reader:
-        """Return a fresh reader."""
-        return Reader(sent)
-
-    def writer(self, request: Chat) -> Writer:
-        """Return a fresh writer."""
-        return Writer(request)
-
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Leave the model to the path. Usage is reported in any case."""
         body.pop("model", None)
-
-    def meter(self, body: Mapping[str, Raw]) -> Meter:
-        """Return a fresh meter."""
-        return Meter()
-
-    def measure(self, body: bytes) -> Measured:
-        """Read usage off a whole reply."""
-        return measure(body)
 
 
 class ArrayGeneration(Generation):

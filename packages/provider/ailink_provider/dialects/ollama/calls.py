@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ailink_provider.chat import ToolCall
-from ailink_provider.dialects.ollama.fields import UNREADABLE
+from ailink_provider.dialects.failures import UNREADABLE
 
 _PLACED = re.compile(r"call_\d+_\d+")
 

@@ -9,8 +9,9 @@ from msgspec import Raw
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Embed, Embeddings, Usage
 from ailink_provider.dialects import Loss, Measured, Sent
+from ailink_provider.dialects.members import as_object, as_text, invalid, unsupported
 from ailink_provider.dialects.ollama import errors, meter, replies, requests
-from ailink_provider.dialects.ollama.fields import NAME, as_object, as_text, invalid, optional, unsupported
+from ailink_provider.dialects.ollama.fields import NAME, optional
 from ailink_provider.errors import Failure
 
 _READ = frozenset({"model", "input", "dimensions"})

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from ailink_provider.dialects.ollama.fields import UNREADABLE, as_object, as_text
+from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.members import as_object, as_text
 from ailink_provider.errors import Failure
 
 _TEXT_LIMIT = 300

@@ -1,23 +1,14 @@
-"""How the other rooms look at JSON: strictly at a client's, leniently at an upstream's. Knows no field by name.
+"""How the other rooms look at a client's members, as strictly as the server does. Knows no field by name.
 
-A client's mistake is a ``Failure`` that names the field by its path; an upstream's is read as absent, because a reply
-that is only a little wrong is still worth delivering.
+A number may be written as a whole one and the other way round, which no other dialect allows.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-
-from ailink_provider.chat import Native
-from ailink_provider.errors import Failure
+from ailink_provider.dialects.members import Kind, invalid
 
 NAME = "ollama"
-
-# What msgspec raises on bytes that are no JSON, no text, or nested beyond reason.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-Kind = TypeVar("Kind", str, bool, int, float, dict[str, Any], list[Any])
 
 _WORDS: dict[Any, str] = {
     str: "a string",
@@ -27,16 +18,6 @@ _WORDS: dict[Any, str] = {
     dict: "an object",
     list: "a list",
 }
-
-
-def invalid(param: str, message: str) -> Failure:
-    """Return the failure for a field that is not as the API has it."""
-    return Failure("invalid_request", f"'{param}' {message}.", param=param)
-
-
-def unsupported(param: str, message: str) -> Failure:
-    """Return the failure for a field whose loss would change the meaning of the answer."""
-    return Failure("unsupported_parameter", f"'{param}' {message}.", param=param)
 
 
 def optional(source: Mapping[str, Any], key: str, kind: type[Kind], where: str = "") -> Kind | None:
@@ -64,47 +45,6 @@ def required(source: Mapping[str, Any], key: str, kind: type[Kind], where: str =
     return value
 
 
-def one_object(value: Any, where: str) -> dict[str, Any]:
-    """Return ``value``. Raises ``Failure`` if it is not an object."""
-    if not isinstance(value, dict):
-        raise invalid(where, "must be an object")
-    return value
-
-
 def join(where: str, key: str) -> str:
     """Return the path of the member ``key`` of ``where``; the body itself has the empty path."""
     return f"{where}.{key}" if where else key
-
-
-def leftover(source: Mapping[str, Any], known: Collection[str]) -> Native | None:
-    """Return the members of ``source`` that have a value and are not ``known``, to be carried unread."""
-    rest = {key: value for key, value in source.items() if key not in known and value is not None}
-    return Native(NAME, rest) if rest else None
-
-
-def json_text(value: Any, where: str) -> str:
-    """Return ``value`` as JSON text. Raises ``Failure`` if it cannot be written, by its depth or half a character."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except (RecursionError, UnicodeEncodeError):
-        raise invalid(where, "must be JSON of reasonable depth, in UTF-8") from None
-
-
-def as_text(value: Any) -> str:
-    """Return ``value`` if it is a string, else ""."""
-    return value if isinstance(value, str) else ""
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """Return ``value`` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in ``value`` if it is a list, else none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def as_count(value: Any) -> int:
-    """Return ``value`` if it is a count, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ailink_provider.chat import Media
+from ailink_provider.dialects.members import invalid, unsupported
 from ailink_provider.dialects.ollama.draft import Draft
-from ailink_provider.dialects.ollama.fields import invalid, optional, unsupported
+from ailink_provider.dialects.ollama.fields import optional
 
 # What base64 of an image begins with; nothing else tells its type.
 _MAGIC = (

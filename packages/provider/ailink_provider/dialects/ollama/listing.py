@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ailink_provider.dialects.ollama.fields import as_object, as_objects, as_text
+from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.errors import Failure
 
 MODELS_PATH = "/api/tags"

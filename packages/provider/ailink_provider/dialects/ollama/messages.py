@@ -19,9 +19,11 @@ from ailink_provider.chat import (
     ToolCall,
     ToolResult,
 )
+from ailink_provider.dialects.fields import leftover
+from ailink_provider.dialects.members import invalid, json_text, one_object
 from ailink_provider.dialects.ollama.calls import arguments_of, is_placed, placed_id
 from ailink_provider.dialects.ollama.draft import Draft
-from ailink_provider.dialects.ollama.fields import NAME, invalid, json_text, leftover, one_object, optional, required
+from ailink_provider.dialects.ollama.fields import NAME, optional, required
 from ailink_provider.dialects.ollama.images import read_images, write_document, write_image
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "user"}
@@ -52,7 +54,7 @@ class _Reader:
             raise invalid(f"{where}.role", f"must be one of {', '.join(_ROLES)}")
         content = optional(source, "content", str, where)
         said: list[Part] = [*read_images(source, where), *([Text(content)] if content else [])]
-        extra = leftover(source, _READ)
+        extra = leftover(source, _READ, NAME)
         if role == "tool":
             return Message("user", [self._result(source, index, said, extra)])
         if role == "user":
@@ -72,7 +74,7 @@ class _Reader:
             optional(source, "id", str, where) or placed_id(index, ordinal),
             required(function, "name", str, place),
             arguments,
-            extra=leftover(source, _READ_OF_CALL),
+            extra=leftover(source, _READ_OF_CALL, NAME),
         )
         self._waiting.append(call)
         return call
@@ -98,7 +100,7 @@ def write_messages(draft: Draft) -> list[dict[str, Any]]:
     writer = _Writer(draft)
     written: list[dict[str, Any]] = []
     # At home every message stays where the client put it; abroad a turn of the user's is put into Ollama's order.
-    runs = groupby(enumerate(draft.chat.messages), key=lambda item: (item[1].role, draft.at_home and item[0]))
+    runs = groupby(enumerate(draft.chat.messages), key=lambda item: (item[1].role, draft.own and item[0]))
     for (role, _), run in runs:
         turn = list(run)
         if role == "user":
@@ -160,7 +162,7 @@ class _Writer:
                 value |= part.value
         # Nothing said is nothing to a model, but an empty system prompt would replace the one that it comes with.
         empty = value.keys() == {"role", "content"} and not value["content"] and value["role"] != "user"
-        return None if empty and not self._draft.at_home else value
+        return None if empty and not self._draft.own else value
 
     def _said(self, parts: list[Part], where: str, images: list[str]) -> str:
         """Return the text of a message or a result; its images are put into ``images``."""
@@ -192,7 +194,7 @@ class _Writer:
         """Return a result's place among the calls and its message; images that it may not hold go to ``attached``."""
         place, called = self._called.get(result.call_id, (len(self._called), None))
         name = result.name or called
-        if not name and not self._draft.at_home:
+        if not name and not self._draft.own:
             self._draft.lose(f"{where}.name", "its call is not in the conversation, so its tool is not known")
         if result.is_error:
             self._draft.lose("is_error", "the target is not told that a tool failed, except by what the tool said")
@@ -201,7 +203,7 @@ class _Writer:
         if name:
             value["tool_name"] = name
         value |= self._identify("tool_call_id", result.call_id) | self._draft.members(result.extra, where)
-        if images and self._draft.at_home:
+        if images and self._draft.own:
             value["images"] = images
         elif images:
             attached += images
@@ -210,4 +212,4 @@ class _Writer:
 
     def _identify(self, key: str, identifier: str) -> dict[str, Any]:
         """Return the member for an id: only what the client itself has said in this dialect."""
-        return {key: identifier} if self._draft.at_home and not is_placed(identifier) else {}
+        return {key: identifier} if self._draft.own and not is_placed(identifier) else {}

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from ailink_provider.chat import Usage
 from ailink_provider.dialects import Measured
+from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.ollama import errors, replies
-from ailink_provider.dialects.ollama.fields import UNREADABLE, as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.ollama.framing import Lines
 from ailink_provider.errors import Failure
 

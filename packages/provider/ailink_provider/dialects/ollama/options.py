@@ -3,8 +3,9 @@
 from typing import Any
 
 from ailink_provider.chat import Chat
+from ailink_provider.dialects.members import invalid
 from ailink_provider.dialects.ollama.draft import Draft
-from ailink_provider.dialects.ollama.fields import invalid, optional
+from ailink_provider.dialects.ollama.fields import optional
 
 # The option, its canonical field, its type.
 _FIELDS: tuple[tuple[str, str, Any], ...] = (
@@ -52,7 +53,7 @@ def write_options(draft: Draft) -> dict[str, Any]:
         value = getattr(chat, attribute)
         if value is None:
             continue
-        name = f"{PREFIX}{option}" if draft.at_home else attribute
+        name = f"{PREFIX}{option}" if draft.own else attribute
         if option in _SAMPLING and option not in facts.sampling:
             if value != _SAMPLING[option]:
                 draft.lose(name, "the model does not take it")
@@ -62,6 +63,6 @@ def write_options(draft: Draft) -> dict[str, Any]:
             options[option] = value
     if chat.stop:
         options["stop"] = chat.stop
-    if draft.at_home:
+    if draft.own:
         options |= {name.removeprefix(PREFIX): value for name, value in chat.extras.items() if name.startswith(PREFIX)}
     return options

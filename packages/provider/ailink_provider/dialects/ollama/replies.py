@@ -34,9 +34,10 @@ from ailink_provider.chat import (
     collect,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text, json_text
 from ailink_provider.dialects.ollama import errors
 from ailink_provider.dialects.ollama.calls import arguments_of, made_id
-from ailink_provider.dialects.ollama.fields import NAME, as_count, as_object, as_objects, as_text, json_text
+from ailink_provider.dialects.ollama.fields import NAME
 from ailink_provider.dialects.ollama.images import to_media
 from ailink_provider.errors import Failure
 

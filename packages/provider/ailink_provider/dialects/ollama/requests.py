@@ -9,8 +9,9 @@ from typing import Any
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, OutputFormat, ToolResult
 from ailink_provider.dialects import Sent, refuse_bound
+from ailink_provider.dialects.members import invalid, unsupported
 from ailink_provider.dialects.ollama.draft import Draft
-from ailink_provider.dialects.ollama.fields import NAME, invalid, optional, unsupported
+from ailink_provider.dialects.ollama.fields import NAME, optional
 from ailink_provider.dialects.ollama.messages import read_messages, write_messages
 from ailink_provider.dialects.ollama.options import PREFIX, read_options, write_options
 from ailink_provider.dialects.ollama.thinking import read_think, write_think
@@ -82,7 +83,7 @@ def write_request(chat: Chat, facts: Facts) -> Sent:
     if chat.top_logprobs is not None:
         body["top_logprobs"] = chat.top_logprobs
     for name, value in chat.extras.items():
-        if not draft.at_home:
+        if not draft.own:
             draft.lose(name, "the target's dialect has no such field")
         elif not name.startswith(PREFIX):
             body[name] = value

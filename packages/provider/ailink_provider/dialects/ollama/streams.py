@@ -27,8 +27,8 @@ from ailink_provider.chat import (
     Usage,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.failures import UNREADABLE
 from ailink_provider.dialects.ollama import errors, replies
-from ailink_provider.dialects.ollama.fields import UNREADABLE
 from ailink_provider.dialects.ollama.framing import Lines
 from ailink_provider.errors import Failure
 

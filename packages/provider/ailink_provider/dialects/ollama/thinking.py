@@ -7,8 +7,8 @@ do not go together: asked for both, servers leave out the one or, without a word
 from typing import Any
 
 from ailink_provider.chat import Chat, Reasoning
+from ailink_provider.dialects.members import invalid
 from ailink_provider.dialects.ollama.draft import Draft
-from ailink_provider.dialects.ollama.fields import invalid
 
 LEVELS = ("low", "medium", "high", "max")
 
@@ -37,7 +37,7 @@ def write_think(draft: Draft, formatted: bool) -> dict[str, Any]:
     wish = draft.chat.reasoning
     if wish is None:
         return {}
-    if draft.at_home:
+    if draft.own:
         return {"think": _as_said(wish)}
     off = wish.effort == "none" or wish.budget == 0
     if not off and wish.effort is None and wish.budget is None and not wish.adaptive:

@@ -3,16 +3,10 @@
 from typing import Any
 
 from ailink_provider.chat import Chat, Native, Tool, ToolChoice, WebSearch
+from ailink_provider.dialects.fields import leftover
+from ailink_provider.dialects.members import invalid, one_object, unsupported
 from ailink_provider.dialects.ollama.draft import Draft
-from ailink_provider.dialects.ollama.fields import (
-    NAME,
-    invalid,
-    leftover,
-    one_object,
-    optional,
-    required,
-    unsupported,
-)
+from ailink_provider.dialects.ollama.fields import NAME, optional, required
 
 _READ = ("type", "function")
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -34,7 +28,7 @@ def _read_tool(entry: dict[str, Any], where: str) -> Tool | Native:
         required(function, "name", str, place),
         optional(function, "description", str, place),
         optional(function, "parameters", dict, place),
-        extra=leftover(entry, _READ),
+        extra=leftover(entry, _READ, NAME),
     )
 
 

@@ -10,9 +10,9 @@ from ailink_provider.dialects.openai_chat.chat import ChatCompletions
 from ailink_provider.dialects.openai_chat.completions import TextCompletions
 from ailink_provider.dialects.openai_chat.embeddings import Embeds
 from ailink_provider.dialects.openai_chat.errors import read_error, write_error
-from ailink_provider.dialects.openai_chat.fields import NAME
 from ailink_provider.dialects.openai_chat.instructions import instruct
 from ailink_provider.dialects.openai_chat.listing import write_models
+from ailink_provider.dialects.openai_chat.words import NAME
 
 _THINKING = ("reasoning_effort", "reasoning", "thinking")
 _LIMITS = {

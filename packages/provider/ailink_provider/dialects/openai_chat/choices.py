@@ -23,9 +23,10 @@ from ailink_provider.chat import (
     TokenLogprob,
     ToolCall,
 )
+from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import reasoning, replies
-from ailink_provider.dialects.openai_chat.fields import NAME, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat.messages import read_signature, write_signature
+from ailink_provider.dialects.openai_chat.words import NAME
 
 Emit = Callable[[Event], None]
 

@@ -4,37 +4,28 @@ For other dialects a prompt is a conversation of one user message. Several promp
 token ids, have no canonical form: only a target of this dialect answers them.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw
 
 from ailink_provider.catalog import Facts
-from ailink_provider.chat import Chat, Choice, Embed, Finish, Message, MessageStart, Refusal, Reply, Text, TokenLogprob
-from ailink_provider.dialects import Measured, Sent
-from ailink_provider.dialects.openai_chat import meter, replies, requests
-from ailink_provider.dialects.openai_chat.chat import amend_stream
+from ailink_provider.chat import Chat, Choice, Finish, Message, MessageStart, Refusal, Reply, Text, TokenLogprob
+from ailink_provider.dialects import Sent
+from ailink_provider.dialects.members import as_object, as_objects, as_text, invalid, optional, unsupported
+from ailink_provider.dialects.openai_chat import replies, requests
+from ailink_provider.dialects.openai_chat.chat import ChatCompletions, amend_stream
 from ailink_provider.dialects.openai_chat.draft import Draft
-from ailink_provider.dialects.openai_chat.fields import (
-    NAME,
-    as_object,
-    as_objects,
-    as_text,
-    invalid,
-    optional,
-    unsupported,
-)
 from ailink_provider.dialects.openai_chat.streams import ChatReader, ChatWriter
+from ailink_provider.dialects.openai_chat.words import NAME
 
 _READ = frozenset({*requests.PLAIN, "model", "prompt", "max_tokens", "stop", "n", "user", "metadata", "stream"})
 _FINISH_WORDS = {"length": "length", "content_filter": "content_filter"}
 
 
-class TextCompletions:
+class TextCompletions(ChatCompletions):
     """Asks for the text that follows a prompt. See ``Operation`` for what each method promises."""
 
     name = "completions"
-    speaks: type[Chat] | type[Embed] = Chat
 
     def path(self, model: str, stream: bool) -> str:
         """Return the path below the base URL."""
@@ -53,7 +44,7 @@ class TextCompletions:
 
     def write_request(self, request: Chat, facts: Facts) -> Sent:
         """Return the body for a model with these facts."""
-        draft = Draft(request)
+        draft = Draft(request, facts)
         body: dict[str, Any] = {"model": request.model, "prompt": _write_prompt(request)}
         if request.max_tokens is not None:
             body["max_tokens"] = request.max_tokens
@@ -93,14 +84,6 @@ class TextCompletions:
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Set the model, and have usage reported, in place. Here the token limit has one name for all models."""
         amend_stream(body, model)
-
-    def meter(self, body: Mapping[str, Raw]) -> meter.StreamMeter:
-        """Return a fresh meter for the client that sent ``body``."""
-        return meter.StreamMeter(hides_usage=not meter.asks_for_usage(body))
-
-    def measure(self, body: bytes) -> Measured:
-        """Read usage off a whole reply."""
-        return meter.measure(body)
 
 
 class TextReader(ChatReader):

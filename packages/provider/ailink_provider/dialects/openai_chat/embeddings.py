@@ -15,16 +15,9 @@ from msgspec import Raw
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Embed, Embeddings, Usage
 from ailink_provider.dialects import Loss, Measured, Sent
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text, invalid, optional
 from ailink_provider.dialects.openai_chat import errors, meter, replies, requests
-from ailink_provider.dialects.openai_chat.fields import (
-    NAME,
-    as_count,
-    as_object,
-    as_objects,
-    as_text,
-    invalid,
-    optional,
-)
+from ailink_provider.dialects.openai_chat.words import NAME
 from ailink_provider.errors import Failure
 
 _READ = frozenset({"model", "input", "dimensions", "encoding_format"})

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ailink_provider.dialects.openai_chat.fields import invalid
+from ailink_provider.dialects.members import invalid
 
 _ROLES = ("system", "developer")
 

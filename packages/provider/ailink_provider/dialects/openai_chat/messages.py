@@ -10,18 +10,11 @@ from itertools import groupby
 from typing import Any
 
 from ailink_provider.chat import Media, Message, Native, Part, Refusal, Role, Text, Thinking, ToolCall, ToolResult
+from ailink_provider.dialects.members import as_object, as_text, invalid, one_object, optional, required
 from ailink_provider.dialects.openai_chat import reasoning
 from ailink_provider.dialects.openai_chat.draft import Draft
-from ailink_provider.dialects.openai_chat.fields import (
-    NAME,
-    as_object,
-    as_text,
-    invalid,
-    one_object,
-    optional,
-    required,
-)
 from ailink_provider.dialects.openai_chat.parts import read_content, read_mark, write_mark, write_parts
+from ailink_provider.dialects.openai_chat.words import NAME
 
 _ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user", "assistant": "assistant",
                            "tool": "user", "function": "user"}
@@ -205,7 +198,7 @@ def _write_result(draft: Draft, result: ToolResult, where: str, attached: list[t
             attached.append((where, part))
             part = Text(f"[{part.kind} attached]")
         parts.append((where, part))
-    draft.lose_members(result.extra, where)
+    draft.members(result.extra, where)
     if result.is_error:
         draft.lose("is_error", "the target is not told that a tool failed, except by what the tool said")
     return {"role": "tool", "tool_call_id": draft.call(result.call_id),
@@ -231,7 +224,7 @@ def _write_assistant(draft: Draft, message: Message, where: str) -> dict[str, An
 
 
 def _write_call(draft: Draft, call: ToolCall, where: str) -> dict[str, Any]:
-    draft.lose_members(call.extra, where)
+    draft.members(call.extra, where)
     value = write_call(call, draft.call(call.id), draft.tool(call.name))
     # Models that sign want it back, in this format too; where none of them is served the member is refused.
     return value | (write_signature(call) if draft.signs else {}) | write_mark(draft, call.cache, on_part=False)

@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ailink_provider.dialects import Measured
+from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning, replies
-from ailink_provider.dialects.openai_chat.fields import UNREADABLE, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat.streams import CUT_SHORT, DONE, NOT_JSON
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames
@@ -71,7 +72,7 @@ class StreamMeter:
     that did not. An error is forwarded in the gateway's own words: an upstream's may quote the key it was given.
     """
 
-    def __init__(self, hides_usage: bool) -> None:
+    def __init__(self, hides_usage: bool = False) -> None:
         self.measured = Measured()
         self._hides_usage = hides_usage
         self._frames = Frames()

@@ -9,17 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ailink_provider.chat import CacheMark, Media, MediaKind, Native, Part, Refusal, Text
+from ailink_provider.dialects.members import as_text, invalid, one_object, optional, required, unsupported
 from ailink_provider.dialects.openai_chat import reasoning
 from ailink_provider.dialects.openai_chat.draft import Draft
-from ailink_provider.dialects.openai_chat.fields import (
-    NAME,
-    as_text,
-    invalid,
-    one_object,
-    optional,
-    required,
-    unsupported,
-)
+from ailink_provider.dialects.openai_chat.words import NAME
 
 # Two words for one mark: Anthropic's, which compatible services take over, and OpenAI's own since GPT-5.6.
 # The first without a lifetime means five minutes; said so, the two can be told apart again when they are written.
@@ -91,9 +84,9 @@ def write_mark(draft: Draft, mark: CacheMark | None, *, on_part: bool = True) ->
     """Return the member that sets a prompt-cache breakpoint, {} for none. Only content parts know OpenAI's own."""
     if mark is None:
         return {}
-    if on_part and (mark.ttl in _BREAKPOINT_TTLS or (draft.at_home and mark.ttl is None)):
+    if on_part and (mark.ttl in _BREAKPOINT_TTLS or (draft.own and mark.ttl is None)):
         return {"prompt_cache_breakpoint": {"mode": "explicit"} | ({"ttl": mark.ttl} if mark.ttl else {})}
-    if draft.at_home:
+    if draft.own:
         return {"cache_control": {"type": "ephemeral"} | ({"ttl": mark.ttl} if mark.ttl else {})}
     draft.lose("cache_control", "the target decides by itself what it caches")
     return {}
@@ -179,7 +172,7 @@ def _write_part(draft: Draft, part: Part, where: str, media: bool) -> dict[str, 
 
 
 def _write_media(draft: Draft, media: Media, where: str) -> dict[str, Any]:
-    draft.lose_members(media.extra, where)
+    draft.members(media.extra, where)
     if media.file_id is not None:
         if media.kind == "image" or draft.chat.dialect not in _FILE_ID_DIALECTS:
             raise unsupported(where, "refers to a file the target does not have; send its data instead")
@@ -189,7 +182,7 @@ def _write_media(draft: Draft, media: Media, where: str) -> dict[str, Any]:
 
 def _write_image(draft: Draft, media: Media, where: str) -> dict[str, Any]:
     image: dict[str, Any] = {"url": media.url or data_url(media)}
-    if media.detail in _DETAILS or (media.detail and draft.at_home):
+    if media.detail in _DETAILS or (media.detail and draft.own):
         image["detail"] = media.detail
     elif media.detail:
         draft.lose(f"{where}.detail", f"'{media.detail}' is no detail the target knows")
@@ -198,7 +191,7 @@ def _write_image(draft: Draft, media: Media, where: str) -> dict[str, Any]:
 
 def _write_audio(draft: Draft, media: Media, where: str) -> dict[str, Any]:
     media_type = (media.media_type or "").partition(";")[0]
-    form = _SOUND_FORMATS.get(media_type) or (media_type.partition("/")[2] if draft.at_home else None)
+    form = _SOUND_FORMATS.get(media_type) or (media_type.partition("/")[2] if draft.own else None)
     if media.data is None or not form:
         raise unsupported(where, "cannot be sent: the target takes sound only as base64 data in wav or mp3")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
@@ -208,7 +201,7 @@ def _write_document(draft: Draft, media: Media, where: str) -> dict[str, Any]:
     if media.data is None:
         raise unsupported(where, "cannot be sent: the target takes documents only as base64 data")
     media_type = media.media_type or _PDF
-    if media_type.startswith("text/") and not draft.at_home:
+    if media_type.startswith("text/") and not draft.own:
         try:
             return {"type": "text", "text": base64.b64decode(media.data).decode("utf-8", "replace")}
         except ValueError:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ailink_provider.chat import Thinking
-from ailink_provider.dialects.openai_chat.fields import NAME, as_objects, as_text
+from ailink_provider.dialects.members import as_objects, as_text
+from ailink_provider.dialects.openai_chat.words import NAME
 
 _DEFAULT_SIGNER = "anthropic_messages"
 

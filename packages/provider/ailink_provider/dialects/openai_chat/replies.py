@@ -27,10 +27,11 @@ from ailink_provider.chat import (
     Usage,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning
-from ailink_provider.dialects.openai_chat.fields import NAME, as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat.messages import read_signature, write_call, write_signature
 from ailink_provider.dialects.openai_chat.parts import data_url, read_image_url
+from ailink_provider.dialects.openai_chat.words import NAME
 from ailink_provider.errors import Failure
 
 _FINISHES: dict[str, FinishReason] = {

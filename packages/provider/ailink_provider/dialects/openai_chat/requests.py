@@ -12,10 +12,11 @@ import msgspec
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Message, OutputFormat, Reasoning, Text
 from ailink_provider.dialects import Sent, refuse_bound
+from ailink_provider.dialects.members import invalid, optional, required
 from ailink_provider.dialects.openai_chat import tools
 from ailink_provider.dialects.openai_chat.draft import Draft
-from ailink_provider.dialects.openai_chat.fields import NAME, invalid, optional, required
 from ailink_provider.dialects.openai_chat.messages import read_messages, write_messages
+from ailink_provider.dialects.openai_chat.words import NAME
 
 # The wire's name and the canonical one are the same.
 PLAIN: dict[str, Any] = {
@@ -139,7 +140,7 @@ def _read_output(chat: Chat, body: dict[str, Any]) -> None:
 def write_request(chat: Chat, facts: Facts) -> Sent:
     """Return the body for a model with these facts. Raises ``Failure`` for what must not be dropped."""
     refuse_bound(chat, NAME)
-    draft = Draft(chat, signs=facts.thinking == "level")
+    draft = Draft(chat, facts)
     body: dict[str, Any] = {"model": chat.model, "messages": write_messages(draft)}
     limit = "max_completion_tokens" if facts.completion_limit else "max_tokens"
     if chat.max_tokens is not None:
@@ -177,7 +178,7 @@ def write_common(draft: Draft, facts: Facts) -> dict[str, Any]:
 def write_extras(draft: Draft, body: dict[str, Any], elsewhere: frozenset[str]) -> None:
     """Put the fields nobody interpreted back at home; report them abroad, and those that are of another operation."""
     for key, value in draft.chat.extras.items():
-        if not draft.at_home or key in elsewhere:
+        if not draft.own or key in elsewhere:
             draft.lose(key, "the target's dialect has no such field")
         elif key == "stream_options":
             if draft.chat.stream:
@@ -211,7 +212,7 @@ def _keep_token_odds(draft: Draft, facts: Facts, name: str, value: Any) -> Any:
 
 
 def _keep_tier(draft: Draft, facts: Facts, name: str, value: Any) -> Any:
-    tier = value if draft.at_home else _TIERS.get(value)
+    tier = value if draft.own else _TIERS.get(value)
     if tier is None:
         draft.lose(name, f"the target has no tier '{value}'")
     return tier
@@ -246,11 +247,11 @@ def _write_effort(draft: Draft, facts: Facts) -> dict[str, Any]:
 
 def _write_output(draft: Draft, facts: Facts, messages: list[dict[str, Any]]) -> dict[str, Any]:
     output = draft.chat.output
-    if output is None or (output.kind == "text" and not draft.at_home):
+    if output is None or (output.kind == "text" and not draft.own):
         return {}
     if output.kind == "text":
         return {"response_format": {"type": "text"}}
-    if output.kind == "schema" and (facts.json_schema or draft.at_home):
+    if output.kind == "schema" and (facts.json_schema or draft.own):
         strict = draft.strict(output.strict, output.schema, "response_format")
         named = {"name": output.name or "reply", "schema": output.schema, "strict": strict,
                  "description": output.description}
@@ -258,7 +259,7 @@ def _write_output(draft: Draft, facts: Facts, messages: list[dict[str, Any]]) ->
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
     if output.kind == "schema":
         draft.lose("response_format", "the model cannot be held to a schema; it was asked in words to keep to it")
-    if output.kind == "schema" or not (draft.at_home or _mentions_json(draft.chat.messages)):
+    if output.kind == "schema" or not (draft.own or _mentions_json(draft.chat.messages)):
         messages.append({"role": "system", "content": _json_wish(output)})
     return {"response_format": {"type": "json_object"}}
 

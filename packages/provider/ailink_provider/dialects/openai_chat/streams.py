@@ -24,9 +24,10 @@ from ailink_provider.chat import (
     Usage,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, replies
 from ailink_provider.dialects.openai_chat.choices import ChoiceReader, ChoiceWriter, Emit
-from ailink_provider.dialects.openai_chat.fields import UNREADABLE, as_count, as_object, as_objects, as_text
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames
 

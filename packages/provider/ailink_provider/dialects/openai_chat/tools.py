@@ -4,17 +4,10 @@ from typing import Any, Literal
 
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Native, Tool, ToolChoice, WebSearch
+from ailink_provider.dialects.members import as_object, as_text, invalid, one_object, optional, required
 from ailink_provider.dialects.openai_chat.draft import Draft
-from ailink_provider.dialects.openai_chat.fields import (
-    NAME,
-    as_object,
-    as_text,
-    invalid,
-    one_object,
-    optional,
-    required,
-)
 from ailink_provider.dialects.openai_chat.parts import read_mark, write_mark
+from ailink_provider.dialects.openai_chat.words import NAME
 
 READ = frozenset({"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "web_search_options"})
 
@@ -126,7 +119,7 @@ def write_tools(draft: Draft, facts: Facts) -> dict[str, Any]:
 
 
 def _write_tool(draft: Draft, tool: Tool, where: str) -> dict[str, Any]:
-    draft.lose_members(tool.extra, where)
+    draft.members(tool.extra, where)
     inner: dict[str, Any] = {"name": draft.tool(tool.name)}
     if tool.description is not None:
         inner["description"] = tool.description
@@ -134,7 +127,7 @@ def _write_tool(draft: Draft, tool: Tool, where: str) -> dict[str, Any]:
         if tool.format is not None:
             inner["format"] = _write_format(tool.format)
         return {"type": "custom", "custom": inner} | write_mark(draft, tool.cache, on_part=False)
-    if tool.schema is not None or not draft.at_home:
+    if tool.schema is not None or not draft.own:
         inner["parameters"] = tool.schema or _NO_PARAMETERS  # OpenAI can do without them, some that resemble it cannot
     strict = draft.strict(tool.strict, inner.get("parameters"), where)
     if strict is not None:
@@ -172,7 +165,7 @@ def _named(kind: str, name: str) -> dict[str, Any]:
 
 
 def _write_search(draft: Draft, search: WebSearch) -> dict[str, Any]:
-    if draft.at_home:
+    if draft.own:
         return search.options
     options: dict[str, Any] = {}
     if as_text(search.options.get("search_context_size")):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ailink_provider.dialects.failures import read_error, stream_error, write_error
-from ailink_provider.dialects.openai_responses.fields import as_object, as_text
+from ailink_provider.dialects.members import as_object, as_text
 from ailink_provider.errors import Failure
 
 __all__ = ["broken", "failed", "frame", "read_error", "refusal_of", "write_error"]

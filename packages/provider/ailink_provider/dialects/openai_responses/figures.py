@@ -3,7 +3,7 @@
 from typing import Any
 
 from ailink_provider.chat import TokenLogprob, Usage
-from ailink_provider.dialects.openai_responses.fields import as_count, as_object, as_objects, as_text
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 
 
 def read_usage(value: Any) -> Usage | None:

@@ -8,17 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ailink_provider.chat import Chat, Message, Native, Part, Refusal, Role, Text, Thinking, ToolCall, ToolResult
+from ailink_provider.dialects.members import invalid, one_object, optional, required, unsupported
 from ailink_provider.dialects.openai_responses import reasoning
 from ailink_provider.dialects.openai_responses.draft import Draft, call_id
-from ailink_provider.dialects.openai_responses.fields import (
-    NAME,
-    invalid,
-    leftover,
-    one_object,
-    optional,
-    required,
-    unsupported,
-)
+from ailink_provider.dialects.openai_responses.fields import NAME, leftover
 from ailink_provider.dialects.openai_responses.parts import is_content, read_content, write_content
 from ailink_provider.errors import Failure
 
@@ -156,7 +149,7 @@ class _Writer:
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self._custom: set[str] = set()
-        self._stored = draft.at_home or draft.chat.extras.get("store") is True
+        self._stored = draft.own or draft.chat.extras.get("store") is True
 
     def write(self, message: Message, where: str) -> Iterator[dict[str, Any]]:
         """Yield the items of a message."""

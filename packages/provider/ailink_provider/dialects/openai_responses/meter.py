@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 
 from ailink_provider.dialects import Measured
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses import errors, figures, replies
-from ailink_provider.dialects.openai_responses.fields import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses.items import CALLS
 from ailink_provider.dialects.openai_responses.streams import CUT_SHORT, NOT_JSON, OPENING, TERMINAL
 from ailink_provider.errors import Failure

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ailink_provider.chat import PartDelta, Refusal, Text, Thinking, TokenLogprob, ToolCall
+from ailink_provider.dialects.members import as_text
 from ailink_provider.dialects.openai_responses import figures, reasoning
 from ailink_provider.dialects.openai_responses.draft import call_id
 from ailink_provider.dialects.openai_responses.errors import frame
-from ailink_provider.dialects.openai_responses.fields import NAME, as_text
+from ailink_provider.dialects.openai_responses.fields import NAME
 
 Events = Iterator[dict[str, Any]]
 

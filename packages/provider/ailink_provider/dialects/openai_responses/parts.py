@@ -9,17 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ailink_provider.chat import CacheMark, Media, MediaKind, Native, Part, Refusal, Text
+from ailink_provider.dialects.members import as_text, invalid, one_object, optional, required, unsupported
 from ailink_provider.dialects.openai_responses.draft import Draft
-from ailink_provider.dialects.openai_responses.fields import (
-    NAME,
-    as_text,
-    invalid,
-    leftover,
-    one_object,
-    optional,
-    required,
-    unsupported,
-)
+from ailink_provider.dialects.openai_responses.fields import NAME, leftover
 
 _PDF = "application/pdf"
 _DETAILS: dict[MediaKind, tuple[str, ...]] = {"image": ("auto", "low", "high", "original"),
@@ -167,7 +159,7 @@ def _source(draft: Draft, media: Media, where: str, form: str) -> dict[str, Any]
 def _detail(draft: Draft, media: Media, where: str) -> dict[str, Any]:
     if media.detail is None:
         return {}
-    if media.detail in _DETAILS[media.kind] or draft.at_home:
+    if media.detail in _DETAILS[media.kind] or draft.own:
         return {"detail": media.detail}
     draft.lose(f"{where}.detail", f"'{media.detail}' is no detail the target knows")
     return {}
@@ -183,10 +175,10 @@ def _write_image(draft: Draft, media: Media, where: str) -> dict[str, Any]:
 
 def _write_file(draft: Draft, media: Media, where: str) -> dict[str, Any]:
     if media.data is None:
-        named = {"filename": media.name} if media.name and draft.at_home else {}
+        named = {"filename": media.name} if media.name and draft.own else {}
         return {"type": "input_file"} | _source(draft, media, where, "file") | named | _detail(draft, media, where)
     media_type = media.media_type or _PDF
-    if media_type.startswith("text/") and not draft.at_home:
+    if media_type.startswith("text/") and not draft.own:
         try:
             return {"type": "input_text", "text": base64.b64decode(media.data).decode("utf-8", "replace")}
         except ValueError:
@@ -199,7 +191,7 @@ def _write_file(draft: Draft, media: Media, where: str) -> dict[str, Any]:
 def _write_audio(draft: Draft, media: Media, where: str) -> dict[str, Any]:
     media_type = (media.media_type or "").partition(";")[0]
     form = _SOUND_FORMATS.get(media_type) or media_type.partition("/")[2]
-    if media.data is None or not draft.at_home:
+    if media.data is None or not draft.own:
         raise unsupported(where, "cannot be sent: the target takes no sound")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
 

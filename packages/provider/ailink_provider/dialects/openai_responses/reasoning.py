@@ -13,7 +13,8 @@ from msgspec import Raw
 
 from ailink_provider.chat import Thinking
 from ailink_provider.dialects.failures import UNREADABLE
-from ailink_provider.dialects.openai_responses.fields import NAME, as_object, as_objects, as_text, json_text, optional
+from ailink_provider.dialects.members import as_object, as_objects, as_text, json_text, optional
+from ailink_provider.dialects.openai_responses.fields import NAME
 
 ENCRYPTED = "reasoning.encrypted_content"  # what `include` calls the members without which an item is only a name
 

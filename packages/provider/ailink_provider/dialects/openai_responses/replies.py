@@ -19,10 +19,11 @@ from ailink_provider.chat import (
     unfold,
 )
 from ailink_provider.dialects import Sent
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses import figures, reasoning
 from ailink_provider.dialects.openai_responses.answer import Answer
 from ailink_provider.dialects.openai_responses.errors import refusal_of
-from ailink_provider.dialects.openai_responses.fields import NAME, as_count, as_object, as_objects, as_text
+from ailink_provider.dialects.openai_responses.fields import NAME
 from ailink_provider.dialects.openai_responses.items import CALLS, call_extra
 from ailink_provider.errors import Failure
 

@@ -7,9 +7,10 @@ from typing import Any
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat
 from ailink_provider.dialects import Sent, refuse_bound
+from ailink_provider.dialects.members import invalid, optional, unsupported
 from ailink_provider.dialects.openai_responses import settings
 from ailink_provider.dialects.openai_responses.draft import Draft
-from ailink_provider.dialects.openai_responses.fields import NAME, SIBLING, invalid, optional, unsupported
+from ailink_provider.dialects.openai_responses.fields import NAME, SIBLING
 from ailink_provider.dialects.openai_responses.items import read_messages, write_messages
 from ailink_provider.dialects.openai_responses.reasoning import ENCRYPTED
 from ailink_provider.dialects.openai_responses.tools import read_tools, write_tools
@@ -83,7 +84,7 @@ def write_request(chat: Chat, facts: Facts) -> Sent:
         body["user"] = chat.user
     if chat.stream:
         body["stream"] = True
-    if draft.at_home:
+    if draft.own:
         _write_rest(chat, body)
     else:
         _account(draft, body)

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from ailink_provider.chat import Chat, OutputFormat, Reasoning, Text
-from ailink_provider.dialects.openai_responses.draft import Draft, wire_name
-from ailink_provider.dialects.openai_responses.fields import invalid, optional, required
+from ailink_provider.dialects.identifiers import tool_name
+from ailink_provider.dialects.members import invalid, optional, required
+from ailink_provider.dialects.openai_responses.draft import Draft
 from ailink_provider.dialects.openai_responses.reasoning import ENCRYPTED
 
 # The wire's name and the canonical one are the same.
@@ -121,7 +122,7 @@ def write_settings(draft: Draft) -> dict[str, Any]:
 
 
 def _write_limit(draft: Draft, limit: int) -> int:
-    if limit >= _LEAST_LIMIT or draft.at_home:
+    if limit >= _LEAST_LIMIT or draft.own:
         return limit
     draft.lose("max_tokens", f"raised to {_LEAST_LIMIT}, the least that the target takes")
     return _LEAST_LIMIT
@@ -139,7 +140,7 @@ def _keep_sampling(draft: Draft, name: str, value: Any) -> Any:
 
 
 def _keep_tier(draft: Draft, name: str, value: Any) -> Any:
-    tier = value if draft.at_home else _TIERS.get(value)
+    tier = value if draft.own else _TIERS.get(value)
     if tier is None:
         draft.lose(name, f"the target has no tier '{value}'")
     return tier
@@ -172,11 +173,11 @@ def _write_reasoning(draft: Draft) -> dict[str, Any]:
 
 def _write_text(draft: Draft) -> dict[str, Any]:
     output = draft.chat.output
-    if output is None or (output.kind == "text" and not draft.at_home):
+    if output is None or (output.kind == "text" and not draft.own):
         return {}
     form: dict[str, Any] = {"type": "text" if output.kind == "text" else "json_object"}
-    if output.schema is not None and (draft.facts.json_schema or draft.at_home):
-        named = {"type": "json_schema", "name": wire_name(output.name or "reply"), "schema": output.schema,
+    if output.schema is not None and (draft.facts.json_schema or draft.own):
+        named = {"type": "json_schema", "name": tool_name(output.name or "reply"), "schema": output.schema,
                  "strict": draft.strict(output.strict, output.schema, "response_format"),
                  "description": output.description}
         form = {key: value for key, value in named.items() if value is not None}
@@ -186,7 +187,7 @@ def _write_text(draft: Draft) -> dict[str, Any]:
 def json_wish(draft: Draft) -> str | None:
     """Return what the model must be told in words of the JSON it is to give, None where a field says it all."""
     output = draft.chat.output
-    if output is None or output.kind == "text" or draft.at_home:
+    if output is None or output.kind == "text" or draft.own:
         return None
     wish = "Reply with one JSON object and nothing else."
     if output.schema is None:

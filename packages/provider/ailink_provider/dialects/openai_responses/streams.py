@@ -28,9 +28,10 @@ from ailink_provider.chat import (
 )
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses import errors, figures, replies
 from ailink_provider.dialects.openai_responses.answer import Answer
-from ailink_provider.dialects.openai_responses.fields import NAME, as_count, as_object, as_objects, as_text
+from ailink_provider.dialects.openai_responses.fields import NAME
 from ailink_provider.dialects.openai_responses.items import CALLS
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames

@@ -6,17 +6,9 @@ Functions, free-text tools and the web search have canonical words; the vendor's
 from typing import Any, Literal
 
 from ailink_provider.chat import Chat, Native, Tool, ToolChoice, WebSearch
+from ailink_provider.dialects.members import as_object, as_text, invalid, one_object, optional, required
 from ailink_provider.dialects.openai_responses.draft import Draft
-from ailink_provider.dialects.openai_responses.fields import (
-    NAME,
-    as_object,
-    as_text,
-    invalid,
-    leftover,
-    one_object,
-    optional,
-    required,
-)
+from ailink_provider.dialects.openai_responses.fields import NAME, leftover
 
 _MODES: dict[str, Literal["auto", "none", "required"]] = {"auto": "auto", "none": "none", "required": "required"}
 _CALLABLE = ("function", "custom")
@@ -113,9 +105,9 @@ def _write_tool(draft: Draft, tool: Tool, where: str) -> dict[str, Any]:
         written["description"] = tool.description
     if not tool.custom:
         # Left out, both mean something else here than elsewhere: the schema is made strict and all in it required.
-        written["parameters"] = tool.schema if tool.schema is not None or draft.at_home else _NO_PARAMETERS
+        written["parameters"] = tool.schema if tool.schema is not None or draft.own else _NO_PARAMETERS
         strict = draft.strict(tool.strict, tool.schema, where)
-        written["strict"] = strict if draft.at_home else bool(strict)
+        written["strict"] = strict if draft.own else bool(strict)
     elif tool.format is not None:
         written["format"] = _write_format(tool.format)
     draft.mark(tool.cache, possible=False)
@@ -146,7 +138,7 @@ def _write_choice(draft: Draft, choice: ToolChoice, has_tools: bool) -> dict[str
 
 
 def _write_search(draft: Draft, options: dict[str, Any], where: str) -> dict[str, Any]:
-    if draft.at_home:
+    if draft.own:
         return {"type": _WEB_SEARCH} | options
     written: dict[str, Any] = {"type": _WEB_SEARCH}
     for key, value in options.items():

@@ -1,4 +1,5 @@
-"""How the other rooms look at JSON: strictly at a client's, leniently at an upstream's. Knows no field by name.
+"""How rooms look at JSON member by member: strictly at a client's, leniently at an upstream's. Knows no field by name,
+and no dialect; those that name a field in quotation marks share it.
 
 A client's mistake is a ``Failure`` that names the field in the client's own words; an upstream's is read as absent,
 because a reply that is only a little wrong is still worth delivering.
@@ -10,11 +11,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from ailink_provider.errors import Failure
-
-NAME = "openai_chat"
-
-# What msgspec raises on bytes that are no JSON, no text, or nested beyond reason.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Kind = TypeVar("Kind", str, bool, int, float, dict[str, Any], list[Any])
 
@@ -59,6 +55,14 @@ def one_object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid(where, "must be an object")
     return value
+
+
+def json_text(value: Any, where: str) -> str:
+    """Return ``value`` as JSON text. Raises ``Failure`` if it is nested beyond reason or no UTF-8."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (RecursionError, UnicodeEncodeError):
+        raise invalid(where, "must be JSON of reasonable depth, in UTF-8") from None
 
 
 def as_text(value: Any) -> str:

@@ -1,0 +1,3 @@
+"""The name of this wire. Data only."""
+
+NAME = "openai_chat"
