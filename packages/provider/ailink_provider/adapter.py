@@ -20,14 +20,13 @@ from ailink_provider.contain import contained
 from ailink_provider.dialects import Operation, StreamWriter
 from ailink_provider.dialects.openai_chat import DIALECT
 from ailink_provider.errors import Failure
+from ailink_provider.inward import JSON, STREAM, asked
 from ailink_provider.provider import CompletionRequest, Provider
 from ailink_provider.streaming import as_events
 from ailink_provider.transport import Request, Response
 from ailink_provider.transport.timeouts import late
 
 _OPERATIONS = ("chat", "completions")
-_JSON = (b"content-type", b"application/json")
-_STREAM = (b"content-type", b"text/event-stream")
 
 
 class ProviderSender:
@@ -47,8 +46,7 @@ class ProviderSender:
         status of its own. ``deadline`` is a moment of the running loop's clock. Raises nothing but cancellation and,
         from a stream's body, ``Failure`` (``upstream_timeout``) at the deadline."""
         try:
-            operation = _operation(request)
-            chat = operation.read_request(_decode(await _body(request)))
+            operation, chat = await asked(request, _OPERATIONS, "The provider")
             request.begun = True
             until, limit = _until(deadline, self._patience, "first_byte")
             async with asyncio.timeout_at(until):
@@ -62,14 +60,14 @@ class ProviderSender:
     async def _complete(self, operation: Operation, chat: Chat, deadline: float | None) -> Response:
         response = await self._provider.complete(CompletionRequest.of(chat))
         reply = replace(response.reply, model=response.model or chat.model)
-        return Response(200, [_JSON], msgspec.json.encode(operation.write_reply(reply, chat)))
+        return Response(200, [JSON], msgspec.json.encode(operation.write_reply(reply, chat)))
 
     async def _stream(self, operation: Operation, chat: Chat, deadline: float | None) -> Response:
         events = as_events(self._provider.stream(CompletionRequest.of(chat)), chat.model)
         first = await anext(events)
         pieces = self._write(operation.writer(chat), first, events)
         leave = partial(self._leave, pieces, events)
-        return Response(200, [_STREAM], _Answer(pieces, deadline, self._patience, self._provider.name, leave))
+        return Response(200, [STREAM], _Answer(pieces, deadline, self._patience, self._provider.name, leave))
 
     def _leave(self, *generators: AsyncGenerator[Any, None]) -> None:
         """Close generators, in a task: whoever closes an answer does not wait."""
@@ -145,37 +143,13 @@ def _until(deadline: float | None, patience: float | None, limit: str) -> tuple[
     return (end, limit) if deadline is None or end < deadline else (deadline, "total")
 
 
-def _operation(request: Request) -> Operation:
-    path = request.target.partition(b"?")[0].decode("ascii", "replace")
-    for name in _OPERATIONS:
-        if path.endswith(DIALECT.operations[name].path("", False)):
-            if request.method == "POST":
-                return DIALECT.operations[name]
-            raise Failure("method_not_allowed", f"The provider takes POST on {path}.")
-    raise Failure("not_found", f"The provider has nothing at {path}: it answers chats and completions.")
-
-
-async def _body(request: Request) -> bytes:
-    body = request.body
-    if body is None or isinstance(body, bytes):
-        return body or b""
-    return b"".join([piece async for piece in body])
-
-
-def _decode(body: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Failure("invalid_request", "The body is not a JSON object.") from None
-
-
 def _refusal(failure: Failure) -> Response:
     """Return the answer that a client of this wire format reads the failure from."""
     status, body = DIALECT.write_error(failure, "")
     upstream = failure.upstream_status
     if upstream is not None and 400 <= upstream < 600:
         status = upstream
-    headers = [_JSON]
+    headers = [JSON]
     if failure.retry_after is not None and math.isfinite(failure.retry_after):
         headers.append((b"retry-after", b"%d" % max(math.ceil(failure.retry_after), 0)))
     return Response(status, headers, msgspec.json.encode(body))

@@ -7,14 +7,13 @@ only a configuration that names it reaches it.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import msgspec
 
 from ailink_provider.chat import Chat, Embed
-from ailink_provider.dialects import Operation
 from ailink_provider.dialects.openai_chat import DIALECT
 from ailink_provider.errors import Failure
+from ailink_provider.inward import JSON, STREAM, asked
 from ailink_provider.providers.simulated.embeddings import embed
 from ailink_provider.providers.simulated.replies import compose, stream
 from ailink_provider.transport import Request, Response
@@ -22,8 +21,6 @@ from ailink_provider.transport.timeouts import late
 
 PACE = 0.01  # seconds between two words: brisk, and slow enough to be seen streaming
 _OPERATIONS = ("chat", "completions", "embeddings")
-_JSON = (b"content-type", b"application/json")
-_STREAM = (b"content-type", b"text/event-stream")
 
 
 class Simulator:
@@ -42,19 +39,18 @@ class Simulator:
         The target must end in /chat/completions, /completions or /embeddings; headers count for nothing.
         """
         try:
-            operation = _operation(request)
-            asked = operation.read_request(_decode(await _body(request)))
-            if isinstance(asked, Chat) and asked.stream:
-                writer = operation.writer(asked)
-                pieces = map(writer.write, stream(compose(asked)))
-                return Response(200, [_STREAM], _Paced(pieces, self._pace, deadline))
-            answer = embed(asked) if isinstance(asked, Embed) else compose(asked)
-            body = operation.write_reply(answer, asked)
+            operation, question = await asked(request, _OPERATIONS, "The simulator")
+            if isinstance(question, Chat) and question.stream:
+                writer = operation.writer(question)
+                pieces = map(writer.write, stream(compose(question)))
+                return Response(200, [STREAM], _Paced(pieces, self._pace, deadline))
+            answer = embed(question) if isinstance(question, Embed) else compose(question)
+            body = operation.write_reply(answer, question)
         except Failure as failure:
             status, error = DIALECT.write_error(failure, "")
-            return Response(status, [_JSON], msgspec.json.encode(error))
+            return Response(status, [JSON], msgspec.json.encode(error))
         await asyncio.sleep(self._pace)
-        return Response(200, [_JSON], msgspec.json.encode(body))
+        return Response(200, [JSON], msgspec.json.encode(body))
 
 
 class _Paced:
@@ -82,27 +78,3 @@ class _Paced:
 
     def close(self) -> None:
         self._closed = True
-
-
-def _operation(request: Request) -> Operation:
-    path = request.target.partition(b"?")[0].decode("ascii", "replace")
-    for name in _OPERATIONS:
-        if path.endswith(DIALECT.operations[name].path("", False)):
-            if request.method == "POST":
-                return DIALECT.operations[name]
-            raise Failure("method_not_allowed", f"The simulator takes POST on {path}.")
-    raise Failure("not_found", f"The simulator has nothing at {path}.")
-
-
-async def _body(request: Request) -> bytes:
-    body = request.body
-    if body is None or isinstance(body, bytes):
-        return body or b""
-    return b"".join([piece async for piece in body])
-
-
-def _decode(body: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Failure("invalid_request", "The body is not a JSON object.") from None
