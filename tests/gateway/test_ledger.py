@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ailink_gateway.backends import ledger as module
-from ailink_gateway.backends.ledger import KINDS, MemoryLedger, periods
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.ports import Spent
+from ailink_gateway.store.spend import KINDS, periods
 from ailink_provider.errors import Failure
 
 NOON = 1_790_000_000.0 // 86_400 * 86_400 + 43_200

@@ -7,37 +7,21 @@ settled here is what is written there. Nothing here waits for I/O, so every step
 import asyncio
 from bisect import insort
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from time import time
 
 from ailink_gateway.ports import Spent
+from ailink_gateway.store.spend import KINDS, LIFETIME, Periods, periods
 from ailink_provider.errors import Failure
 
-KINDS = ("daily", "monthly", "lifetime")
-LIFETIME = "lifetime"
 QUEUE = 10_000  # calls that wait, in all
 KEPT = 2  # days, and months, of which an account knows the totals
 MESSAGE = "Budget exceeded. Request would exceed spending limit."
 RETRY_SECONDS = 1.0
 
-_DAY = 86_400
 _HOUR = 3600
 
 Scope = tuple[str, str]
-Periods = tuple[str, str, str]
 Totals = tuple["Total", "Total", "Total"]
-
-
-def periods(at: float) -> Periods:
-    """Return the day, the month and the lifetime that a moment (Unix seconds) lies in, in the order of ``KINDS``."""
-    return _periods(int(at) // _DAY)
-
-
-@lru_cache(maxsize=64)
-def _periods(day: int) -> Periods:
-    date = datetime.fromtimestamp(day * _DAY, UTC)
-    return date.strftime("%Y-%m-%d"), date.strftime("%Y-%m"), LIFETIME
 
 
 class Total:

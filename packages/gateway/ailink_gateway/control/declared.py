@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 from sqlalchemy import Connection
 
-from ailink_gateway.control.fields import Input, Name, ProjectId, Reference, seconds
+from ailink_gateway.control.fields import Input, Name, Reference, seconds
+from ailink_gateway.control.policies import PolicyInput, new_policy
 from ailink_gateway.control.projects import ID_LENGTH as PROJECT_ID_LENGTH
 from ailink_gateway.control.services import ID_LENGTH as SERVICE_ID_LENGTH
 from ailink_gateway.control.services import ServiceInput
 from ailink_gateway.control.tokens import TokenInput, new_token
 from ailink_gateway.policy.compiler import compile_policy
-from ailink_gateway.store import configuration as table
 from ailink_gateway.store.configuration import Present
-from ailink_gateway.store.policies import DOCUMENT
-from ailink_gateway.store.projects import DEFAULT, find_project, insert_project
+from ailink_gateway.store.policies import DOCUMENT, attach_to_project, insert_policy, update_policy
+from ailink_gateway.store.projects import DEFAULT, insert_project
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.services import insert_service, update_service
 from ailink_gateway.store.tokens import insert_token, update_token
@@ -39,15 +39,10 @@ class ProjectEntry(Input):
     policy_ids: list[Reference] = Field([], max_length=100)
 
 
-class PolicyEntry(Input):
+class PolicyEntry(PolicyInput):
     """A policy."""
 
-    name: Name
-    project_id: ProjectId = DEFAULT
-    mode: Literal["enforce", "shadow"] = "enforce"
-    phase: Literal["pre", "post"] = "pre"
-    rules: list[dict[str, Any]] = Field(max_length=1000)
-    retry: dict[str, Any] | None = None
+    rules: list[JsonValue] = Field(max_length=100)
 
 
 class TokenEntry(TokenInput):
@@ -194,21 +189,18 @@ def _create_project(connection: Connection, body: ProjectEntry, vault: Vault, no
 
 
 def _update_project(connection: Connection, row: Row, fields: dict[str, Any], now: float) -> Row:
-    table.set_project_policies(connection, row["id"], fields["policy_ids"])
-    return find_project(connection, row["id"])
+    return attach_to_project(connection, row["id"], fields)
 
 
 def _create_policy(connection: Connection, body: PolicyEntry, vault: Vault, now: float) -> tuple[Row, None]:
-    row = {**body.model_dump(), "id": f"pol_{random_base62(SERVICE_ID_LENGTH)}", "created_at": now}
-    _check_policy(row)
-    table.insert_policy(connection, row)
-    return row, None
+    fields = body.model_dump()
+    _check_policy(fields)
+    return insert_policy(connection, new_policy(fields, now)), None
 
 
 def _update_policy(connection: Connection, row: Row, fields: dict[str, Any], now: float) -> Row:
     _check_policy({**row, **fields})
-    table.update_policy(connection, row, fields, now)
-    return {**row, **fields}
+    return update_policy(connection, row["id"], fields, row["version"], now)
 
 
 def _check_policy(row: Row) -> None:

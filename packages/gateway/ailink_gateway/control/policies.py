@@ -148,11 +148,7 @@ async def create_policy(body: PolicyInput, given: Given) -> Policy:
     """Create a policy. It does nothing until a token or a project names it in its policy_ids."""
     fields = body.model_dump()
     compile_policy(_document(fields))
-    now = given.now()
-    row = {
-        **fields, "id": f"pol_{random_base62(ID_LENGTH)}", "version": 1, "created_at": now, "updated_at": now,
-    }  # fmt: skip
-    return Policy.model_validate(await given.store.change(table.insert_policy, row))
+    return Policy.model_validate(await given.store.change(table.insert_policy, new_policy(fields, given.now())))
 
 
 @router.get("")
@@ -220,6 +216,11 @@ async def list_policy_versions(
     """List what a policy said before and says now, newest first."""
     rows, has_more = await given.store.read(table.list_versions, id, listing.limit, listing.starting_after)
     return Page(data=[PolicyVersion.model_validate(row) for row in rows], has_more=has_more)
+
+
+def new_policy(fields: dict[str, Any], now: float) -> Row:
+    """Return the row of a policy that begins with these fields."""
+    return {**fields, "id": f"pol_{random_base62(ID_LENGTH)}", "version": 1, "created_at": now, "updated_at": now}
 
 
 def _document(row: Row | dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ nano-dollars. Totals change with the records they sum up, in one transaction, an
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
@@ -17,6 +18,10 @@ from ailink_provider.errors import Failure
 KINDS = ("daily", "monthly", "lifetime")
 LIFETIME = "lifetime"
 _HOUR = 3600
+_DAY = 86_400
+
+Periods = tuple[str, str, str]
+
 _ADD = (
     "INSERT INTO spend_totals (scope, scope_id, period, spent_nano, requests, tokens) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (scope, scope_id, period) DO UPDATE SET spent_nano = spent_nano + excluded.spent_nano, "
@@ -35,9 +40,14 @@ class Spend(NamedTuple):
     requests_this_hour: int
 
 
-def periods(at: float) -> tuple[str, str, str]:
+def periods(at: float) -> Periods:
     """Return the periods that a moment (Unix seconds) lies in, in the order of ``KINDS``."""
-    date = datetime.fromtimestamp(at, UTC)
+    return _periods(int(at) // _DAY)
+
+
+@lru_cache(maxsize=64)
+def _periods(day: int) -> Periods:
+    date = datetime.fromtimestamp(day * _DAY, UTC)
     return date.strftime("%Y-%m-%d"), date.strftime("%Y-%m"), LIFETIME
 
 
@@ -84,11 +94,8 @@ def add_to_totals(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> 
     """Add records that were just inserted to the totals of their tokens and projects. One without a cost is a request.
     """
     sums: dict[tuple[str, str, str], list[int]] = {}
-    known: dict[int, tuple[str, str, str]] = {}
     for row in rows:
-        at = row["created_at"]
-        day = int(at // 86_400)
-        where = known.get(day) or known.setdefault(day, periods(at))
+        where = periods(row["created_at"])
         nano = row.get("cost_nano") or 0
         tokens = (row.get("prompt_tokens") or 0) + (row.get("completion_tokens") or 0)
         for scope, scope_id in (("token", row.get("token_id")), ("project", row.get("project_id"))):
