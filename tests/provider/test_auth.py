@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ailink_provider import auth as auth_module
+from ailink_provider import service_account
 from ailink_provider.auth import (
     APIKeyAuth,
     Auth,
@@ -25,11 +25,11 @@ from ailink_provider.auth import (
     BasicAuth,
     BearerTokenAuth,
     ChainedAuth,
-    GoogleServiceAccountAuth,
     NoAuth,
     Signed,
 )
 from ailink_provider.errors import Failure
+from ailink_provider.service_account import GoogleServiceAccountAuth
 from ailink_provider.transport import Request, Response
 
 URL = "https://api.example.test/v1/things?page=1"
@@ -299,7 +299,7 @@ async def test_no_token_is_a_failure(tokens: Any, account: Any, status: int, bod
 async def test_a_token_server_that_does_not_answer(
     tokens: Any, account: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth_module, "_TOKEN_SECONDS", 0.05)
+    monkeypatch.setattr(service_account, "_TOKEN_SECONDS", 0.05)
     tokens.gate.clear()
     with pytest.raises(Failure, match="did not answer in time") as caught:
         await signed(account())

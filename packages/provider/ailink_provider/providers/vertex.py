@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from ailink_provider.auth import GOOGLE_TOKENS, GoogleServiceAccountAuth
 from ailink_provider.errors import Failure
 from ailink_provider.providers import Access, Given, Provider
+from ailink_provider.service_account import GOOGLE_TOKENS, GoogleServiceAccountAuth
 from ailink_provider.transport import Origin
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,99}")
