@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from ailink_gateway import routes
-from ailink_gateway.backends.directory import upstream
 from ailink_gateway.backends.limiter import MemoryLimiter
+from ailink_gateway.backends.upstreams import upstream
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant, Snapshot, Target

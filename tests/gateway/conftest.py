@@ -9,11 +9,11 @@ import pytest
 
 from ailink_gateway import routes
 from ailink_gateway.backends.breakers import MemoryBreakers
-from ailink_gateway.backends.directory import upstream as compile_upstream
 from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.settlement import SettlingJournal
 from ailink_gateway.backends.thoughts import MemoryThoughts
+from ailink_gateway.backends.upstreams import upstream as compile_upstream
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant, Key, Snapshot, Upstream
 from ailink_gateway.pipeline import compose

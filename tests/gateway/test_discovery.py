@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ailink_gateway.backends import discovery as module
-from ailink_gateway.backends.directory import reach
 from ailink_gateway.backends.discovery import Discovery
+from ailink_gateway.backends.upstreams import reach
 from ailink_gateway.grant import Grant, Snapshot, Upstream
 from ailink_provider.errors import Failure
 from ailink_provider.providers import Given

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ailink_gateway.backends.directory import inject
+from ailink_gateway.backends.upstreams import inject
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.forward import (
     api_headers,

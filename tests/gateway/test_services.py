@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ailink_gateway.backends.directory import inject
+from ailink_gateway.backends.upstreams import inject
 from ailink_gateway.grant import Grant, Service, Upstream
 from ailink_provider.transport import Response
 

@@ -13,7 +13,8 @@ from msgspec import structs
 from ailink_gateway import tokens
 from ailink_gateway.app import base_urls, snapshot
 from ailink_gateway.backends import directory as module
-from ailink_gateway.backends.directory import StoreDirectory, reach
+from ailink_gateway.backends.directory import StoreDirectory
+from ailink_gateway.backends.upstreams import reach
 from ailink_gateway.control import unlock
 from ailink_gateway.forward import sign
 from ailink_gateway.grant import Grant, Key, Upstream
@@ -22,10 +23,11 @@ from ailink_gateway.store.credentials import insert_credential, update_credentia
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tokens import insert_token
 from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
-from ailink_provider.auth import AWSSigV4Auth, GoogleServiceAccountAuth, Signed, Unusable
+from ailink_provider.auth import AWSSigV4Auth, Signed, Unusable
 from ailink_provider.errors import Failure
 from ailink_provider.providers import Given
 from ailink_provider.registry import providers
+from ailink_provider.service_account import GoogleServiceAccountAuth
 from ailink_provider.testing.server import Received
 from ailink_provider.transport import Origin, Request, Response
 from tests.clouds import AWS_KEY, REGION, Cloud, Refused, check_signature

@@ -20,13 +20,14 @@ from ailink_gateway.backends.approvals import StoreApprovals
 from ailink_gateway.backends.bodies import BodyKeeper
 from ailink_gateway.backends.breakers import MemoryBreakers
 from ailink_gateway.backends.claims import StoreClaims
-from ailink_gateway.backends.directory import StoreDirectory, reach
+from ailink_gateway.backends.directory import StoreDirectory
 from ailink_gateway.backends.discovery import Discovery
 from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.settlement import SettlingJournal
 from ailink_gateway.backends.spool import Row, Spool
 from ailink_gateway.backends.thoughts import MemoryThoughts
+from ailink_gateway.backends.upstreams import reach
 from ailink_gateway.chain import TAIL, Chain, ChainKey, NodeFile
 from ailink_gateway.configured import open_configured
 from ailink_gateway.control import Broadcaster, create_control, owned, unlock

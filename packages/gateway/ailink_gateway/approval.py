@@ -48,6 +48,28 @@ class About(Struct, frozen=True):
     own_key: bool = False
 
 
+class Terms(Struct, frozen=True):
+    """What several rules that want an approval ask for together."""
+
+    policy_names: list[str]
+    rules: list[list[Any]]
+    seconds: float
+    notify: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, needed: list[dict[str, Any]]) -> "Terms":
+        """Return the terms of what ``Exchange.approvals_needed`` holds."""
+        notify: list[dict[str, Any]] = []
+        for need in needed:
+            notify += [dict(channel) for channel in need.get("notify") or () if channel not in notify]
+        return cls(
+            policy_names=list(dict.fromkeys(str(need["policy_name"]) for need in needed)),
+            rules=[[need["policy_name"], need["rule"]] for need in needed],
+            seconds=min((need.get("timeout_seconds") or DEFAULT_SECONDS for need in needed), default=DEFAULT_SECONDS),
+            notify=notify,
+        )
+
+
 class KeptReply(Struct, frozen=True):
     """The answer to an approved request. ``truncated`` says that it was longer than is kept, or
     broke off."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from ailink_gateway.backends.directory import at, upstream
+from ailink_gateway.backends.upstreams import at, upstream
 from ailink_gateway.grant import Upstream
 from ailink_provider.adapter import ProviderSender
 from ailink_provider.auth import Fixed, Signed

@@ -6,7 +6,6 @@ A request is sealed before anybody is told of it, and what is sent is what was s
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import secrets
 from collections import Counter
@@ -14,18 +13,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from time import time
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
-import msgspec
 from sqlalchemy import Connection
 
-from ailink_gateway.approval import DEFAULT_SECONDS, About, Approval, CanonicalRequest, KeptReply, Resumed, Status
+from ailink_gateway.approval import About, Approval, CanonicalRequest, Resumed, Status, Terms
 from ailink_gateway.backends.resume import Collected, refusal, run_again
+from ailink_gateway.backends.seals import Seals
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.forward import REAL_AUTHORIZATION
 from ailink_gateway.store import approvals as table
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.store import Store, StoreUnavailable
 from ailink_gateway.tokens import random_base62
-from ailink_gateway.vault import APPROVAL_HASHES, APPROVALS, Vault, approval_place
+from ailink_gateway.vault import Vault
 from ailink_provider.errors import Failure
 
 logger = logging.getLogger("ailink.approvals")
@@ -94,9 +93,7 @@ class StoreApprovals:
 
     def __init__(self, store: Store, vault: Vault, messenger: Messenger, now: Callable[[], float] = time) -> None:
         self._store, self._messenger, self._now = store, messenger, now
-        # Under a key of the store's root, so that what is sealed here outlives a rotation of the master key as it is.
-        self._vault = Vault(vault.derive(APPROVALS))
-        self._hash_key = vault.derive(APPROVAL_HASHES)
+        self._seals = Seals(vault)
         self._boot = secrets.token_hex(8)
         self._live: dict[str, Live] = {}
         self._shared: dict[bytes, Live] = {}
@@ -112,7 +109,7 @@ class StoreApprovals:
         """Take up what an earlier process left; what is approved is sent through ``pipeline`` from now on."""
         self._pipeline = pipeline
         for row in await self._store.write(table.recover, self._boot):
-            approval = self._opened(row)
+            approval = self._seals.approval(row)
             live = Live(approval.id, approval.token_id, approval.kind, approval.about.keyed)
             self._live[live.id] = live
             if approval.status == "approved":
@@ -154,11 +151,11 @@ class StoreApprovals:
 
     async def ask(self, exchange: Exchange, request: CanonicalRequest) -> Approval:
         """See ``ports.Approvals.ask``."""
-        needed = exchange.approvals_needed
         assert exchange.grant is not None  # Authenticate stands before this
         token_id = exchange.grant.token_id
         keyed = not {b"idempotency-key", b"x-ailink-idempotency-key"}.isdisjoint(exchange.headers)
-        digest = self._digest(exchange, request)
+        terms = Terms.of(exchange.approvals_needed)
+        digest = self._seals.digest(exchange, request, terms.rules)
         live = self._shared.get(digest) if exchange.route.kind == "model" else None
         if live is None:
             if self._pending[token_id] >= PENDING_A_TOKEN:
@@ -170,7 +167,7 @@ class StoreApprovals:
             self._pending[token_id] += 1
             if live.kind == "model":
                 live.shared, self._shared[digest] = digest, live
-            live.stored = self._spawn(self._insert(live, exchange, request, digest, _terms(needed)))
+            live.stored = self._spawn(self._insert(live, exchange, request, digest, terms))
         live.keyed = live.keyed or keyed
         self._join(live)
         try:
@@ -192,7 +189,7 @@ class StoreApprovals:
         _cancel(live.leaving)
 
     async def _insert(
-        self, live: Live, exchange: Exchange, request: CanonicalRequest, digest: bytes, terms: "Terms"
+        self, live: Live, exchange: Exchange, request: CanonicalRequest, digest: bytes, terms: Terms
     ) -> Approval:
         grant, now = exchange.grant, self._now()
         assert grant is not None
@@ -227,8 +224,8 @@ class StoreApprovals:
                 "kind": approval.kind, "policy_names": approval.policy_names, "rules": terms.rules,
                 "status": "pending", "execution": "none", "request_hash": digest, "created_at": now,
                 "expires_at": approval.expires_at,
-                "sealed_about": self._seal(approval.project_id, live.id, "about", approval.about),
-                "sealed_request": self._seal(approval.project_id, live.id, "request", request),
+                "sealed_about": self._seals.seal(approval.project_id, live.id, "about", approval.about),
+                "sealed_request": self._seals.seal(approval.project_id, live.id, "request", request),
             })  # fmt: skip
 
         try:
@@ -268,7 +265,7 @@ class StoreApprovals:
 
         def query(connection: Connection) -> tuple[list[Approval], bool]:
             found, has_more = table.list_approvals(connection, limit, after, filters)
-            return [self._opened(row) for row in found], has_more
+            return [self._seals.approval(row) for row in found], has_more
 
         return await self._store.read(query)
 
@@ -277,7 +274,7 @@ class StoreApprovals:
 
         def query(connection: Connection) -> CanonicalRequest | None:
             row = table.find_approval(connection, approval_id, "sealed_request")
-            return self._request(row) if row["sealed_request"] is not None else None
+            return self._seals.request(row) if row["sealed_request"] is not None else None
 
         return await self._store.read(query)
 
@@ -337,7 +334,7 @@ class StoreApprovals:
 
         def finish(connection: Connection) -> bool:
             reply = collected.reply()
-            sealed = self._seal(row["project_id"], live.id, "response", reply) if reply is not None else None
+            sealed = self._seals.seal(row["project_id"], live.id, "response", reply) if reply is not None else None
             return table.finish(connection, live.id, self._boot, "failed" if collected.failed else "done", sealed)
 
         await self._persist(finish)
@@ -345,11 +342,11 @@ class StoreApprovals:
 
     async def _send(self, row: Row, live: Live) -> Collected:
         assert self._pipeline is not None
-        request = await asyncio.to_thread(self._request, row)
+        request = await asyncio.to_thread(self._seals.request, row)
         resumed = Resumed(token_id=row["token_id"], approval_id=row["id"], request=request)
         rules = frozenset((policy, rule) for policy, rule in row["rules"])
         extra = [(REAL_AUTHORIZATION, live.caller_key)] if live.caller_key is not None else []
-        if not extra and self._opened(row).about.own_key:
+        if not extra and self._seals.approval(row).about.own_key:
             message = (
                 "Nothing was sent: the caller's own key (X-Real-Authorization) is never stored, and the gateway was "
                 "restarted meanwhile. Send the request again."
@@ -403,65 +400,8 @@ class StoreApprovals:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Failure):
             logger.error("an approval could not go on", exc_info=error)
 
-    # --- sealing -----------------------------------------------------------------------------------
-
     def _find(self, connection: Connection, approval_id: str) -> Approval:
-        return self._opened(table.find_approval(connection, approval_id, "sealed_response"))
-
-    def _opened(self, row: Row) -> Approval:
-        reply = None
-        if row.get("sealed_response") is not None:
-            reply = msgspec.msgpack.decode(self._open(row, "response"), type=KeptReply)
-        return Approval(
-            about=msgspec.msgpack.decode(self._open(row, "about"), type=About),
-            reply=reply,
-            **{name: row[name] for name in Approval.__struct_fields__ if name not in ("about", "reply")},
-        )
-
-    def _request(self, row: Row) -> CanonicalRequest:
-        return msgspec.msgpack.decode(self._open(row, "request"), type=CanonicalRequest)
-
-    def _seal(self, project_id: str, approval_id: str, part: str, value: msgspec.Struct) -> bytes:
-        return self._vault.seal(msgspec.msgpack.encode(value), approval_place(project_id, approval_id, part))
-
-    def _open(self, row: Row, part: str) -> bytes:
-        return self._vault.open(row[f"sealed_{part}"], approval_place(row["project_id"], row["id"], part))
-
-    def _digest(self, exchange: Exchange, request: CanonicalRequest) -> bytes:
-        """Return what equal requests of a token for the same approval have in common. Of a model's request only those
-        headers count that go out.
-        """
-        headers = request.headers
-        if exchange.route.kind == "model":
-            wanted = exchange.route.dialect.request_headers
-            headers = [header for header in headers if header[0].decode("latin-1") in wanted]
-        assert exchange.grant is not None
-        parts = (
-            exchange.grant.project_id, exchange.grant.token_id, request.method, request.raw_path, request.query,
-            headers, request.body, request.targets, _terms(exchange.approvals_needed).rules,
-        )  # fmt: skip
-        return hmac.digest(self._hash_key, msgspec.msgpack.encode(parts), "sha256")
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """What several rules that want an approval ask for together."""
-
-    policy_names: list[str]
-    rules: list[list[Any]]
-    seconds: float
-    notify: list[dict[str, Any]]
-
-
-def _terms(needed: list[dict[str, Any]]) -> Terms:
-    notify: list[dict[str, Any]] = []
-    for need in needed:
-        notify += [dict(channel) for channel in need.get("notify") or () if channel not in notify]
-    return Terms(
-        policy_names=list(dict.fromkeys(str(need["policy_name"]) for need in needed)),
-        rules=[[need["policy_name"], need["rule"]] for need in needed],
-        seconds=min((need.get("timeout_seconds") or DEFAULT_SECONDS for need in needed), default=DEFAULT_SECONDS),
-        notify=notify,
-    )
+        return self._seals.approval(table.find_approval(connection, approval_id, "sealed_response"))
 
 
 def _cancel(*timers: asyncio.TimerHandle | None) -> None:
