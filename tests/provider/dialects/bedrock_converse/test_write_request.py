@@ -19,7 +19,8 @@ from ailink_provider.chat import (
     ToolResult,
     WebSearch,
 )
-from ailink_provider.dialects.bedrock_converse.schemas import restrict
+from ailink_provider.dialects.bedrock_converse.schemas import LIMITS
+from ailink_provider.dialects.constraints import restrict
 from ailink_provider.errors import Failure
 
 NAME = "bedrock_converse"
@@ -432,7 +433,7 @@ def test_a_model_that_can_be_held_to_nothing_is_told_in_words(write, chat):
 ])
 def test_a_schema_within_limits(schema, restricted, refused):
     found: set[str] = set()
-    assert (restrict(schema, found), found) == (restricted, refused)
+    assert (restrict(schema, LIMITS, found), found) == (restricted, refused)
 
 
 def test_a_schema_nested_beyond_reason_is_left_as_it_is():
@@ -440,4 +441,4 @@ def test_a_schema_nested_beyond_reason_is_left_as_it_is():
     for _ in range(70):
         schema = {"items": schema}
     found: set[str] = set()
-    assert (restrict(schema, found), found) == (schema, set())
+    assert (restrict(schema, LIMITS, found), found) == (schema, set())

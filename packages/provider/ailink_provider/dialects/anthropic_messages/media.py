@@ -4,7 +4,6 @@ Source: the vision and PDF guides; `ImageBlockParam` and `DocumentBlockParam` of
 """
 
 from base64 import b64decode, b64encode
-from binascii import a2b_base64
 from typing import Any
 
 from ailink_provider.chat import Media, MediaKind, Native
@@ -12,11 +11,11 @@ from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.caching import read_mark
 from ailink_provider.dialects.anthropic_messages.draft import Draft
 from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.contents import sniff
 from ailink_provider.dialects.fields import unsupported
 
 IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF = "application/pdf"
-_MAGIC = ((b"\x89PNG\r\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"%PDF", _PDF))
 _TEXTS = ("application/json", "application/xml", "application/yaml", "application/x-yaml", "application/javascript")
 _KNOWN = {"image": ("type", "source", "cache_control"), "document": ("type", "source", "cache_control", "title")}
 
@@ -79,7 +78,7 @@ def _source(media: Media, path: str, draft: Draft) -> tuple[str, dict[str, Any]]
         return media.kind, {"type": "url", "url": media.url}
     data = media.data or ""
     # The bytes are right where the declared type is wrong, which clients often have from a file's name.
-    media_type = _sniff(data) or (media.media_type or "").partition(";")[0].strip().lower()
+    media_type = sniff(data) or (media.media_type or "").partition(";")[0].strip().lower()
     if media_type in IMAGES:
         return "image", {"type": "base64", "media_type": media_type, "data": data}
     if media_type == _PDF:
@@ -88,16 +87,6 @@ def _source(media: Media, path: str, draft: Draft) -> tuple[str, dict[str, Any]]
         return "document", {"type": "text", "media_type": "text/plain", "data": _decode(data, path)}
     raise unsupported(path, f"The Messages API takes no {media_type or 'file of unknown type'}: send JPEG, PNG, GIF or "
                             "WebP images, PDF or plain text.")
-
-
-def _sniff(data: str) -> str | None:
-    try:
-        head = a2b_base64(data[:24])
-    except ValueError:
-        return None
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((media_type for magic, media_type in _MAGIC if head.startswith(magic)), None)
 
 
 def _decode(data: str, path: str) -> str:

@@ -1,17 +1,14 @@
 """What can be asked in this dialect: a message, and how many tokens a request for one would have."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from msgspec import Raw
-
 from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Reply
-from ailink_provider.dialects import Measured, Meter, Sent, StreamReader, StreamWriter
+from ailink_provider.dialects import Measured, Sent
 from ailink_provider.dialects.anthropic_messages import meter, replies, requests, stream_writer, streams
 from ailink_provider.dialects.conversation import Conversation, Rooms
-from ailink_provider.errors import Failure
+from ailink_provider.dialects.whole import Whole
 
 
 class Messages(Conversation):
@@ -25,7 +22,7 @@ class Messages(Conversation):
         return "/v1/messages"
 
 
-class CountTokens(Messages):
+class CountTokens(Whole, Messages):
     """``POST /v1/messages/count_tokens``: never streamed, never billed. The reply's usage holds the count."""
 
     name = "count_tokens"
@@ -50,22 +47,6 @@ class CountTokens(Messages):
         """Return the client's body."""
         return {"input_tokens": reply.usage.input_tokens if reply.usage is not None else 0}
 
-    def reader(self, sent: Sent) -> StreamReader:
-        """Raise ``Failure``: a count is not streamed."""
-        raise _not_streamed()
-
-    def writer(self, request: Chat) -> StreamWriter:
-        """Raise ``Failure``: a count is not streamed."""
-        raise _not_streamed()
-
-    def meter(self, body: Mapping[str, Raw]) -> Meter:
-        """Raise ``Failure``: a count is not streamed."""
-        raise _not_streamed()
-
     def measure(self, body: bytes) -> Measured:
         """Return nothing to bill: counting is free."""
         return Measured(complete=True)
-
-
-def _not_streamed() -> Failure:
-    return Failure("invalid_request", "Counting tokens does not stream: leave out 'stream'.", param="stream")

@@ -9,8 +9,8 @@ from typing import Any
 from ailink_provider.chat import OutputFormat
 from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.draft import Draft
-from ailink_provider.dialects.anthropic_messages.schemas import ANY_OBJECT
-from ailink_provider.dialects.anthropic_messages.tools import within_limits
+from ailink_provider.dialects.anthropic_messages.schemas import ANY_OBJECT, LIMITS
+from ailink_provider.dialects.constraints import within_limits
 
 _INSTRUCTION = "Answer with one JSON object and nothing else: no words around it and no code fence."
 
@@ -41,5 +41,5 @@ def write_output(body: dict[str, Any], draft: Draft) -> None:
         draft.lose("response_format", "the model is asked for JSON in words, which is no guarantee")
     elif draft.facts.json_schema:
         described = {"description": output.description} if output.description else {}
-        schema = within_limits({**described, **output.schema}, "response_format", draft)
+        schema = within_limits({**described, **output.schema}, LIMITS, "response_format", draft)
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}

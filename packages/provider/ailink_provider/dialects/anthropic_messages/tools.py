@@ -10,8 +10,9 @@ from ailink_provider.chat import Native, OutputFormat, Tool, ToolChoice, WebSear
 from ailink_provider.dialects import fields
 from ailink_provider.dialects.anthropic_messages.caching import read_mark, write_mark
 from ailink_provider.dialects.anthropic_messages.draft import Draft
-from ailink_provider.dialects.anthropic_messages.schemas import restrict
+from ailink_provider.dialects.anthropic_messages.schemas import LIMITS
 from ailink_provider.dialects.anthropic_messages.words import NAME
+from ailink_provider.dialects.constraints import within_limits
 from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
@@ -94,7 +95,7 @@ def _function(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
     if tool.strict and not draft.facts.json_schema:
         draft.lose(f"{path}.strict", "this model does not check arguments against a schema")
     elif tool.strict:
-        schema = within_limits(schema, path, draft)
+        schema = within_limits(schema, LIMITS, path, draft)
         written["strict"] = True
     written["input_schema"] = schema
     return {**written, **draft.members(tool.extra, path), **write_mark(tool.cache)}
@@ -107,17 +108,6 @@ def _custom(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
     function = Tool(tool.name, tool.description, _FREE_TEXT, cache=tool.cache, extra=tool.extra)
     draft.custom.add(draft.tool(tool.name))
     return _function(function, path, draft)
-
-
-def within_limits(schema: dict[str, Any], path: str, draft: Draft) -> dict[str, Any]:
-    """Return a schema that the vendor can decode by. Its own clients know the limits: theirs goes out as it is."""
-    if draft.own:
-        return schema
-    refused: set[str] = set()
-    schema = restrict(schema, refused)
-    if refused:
-        draft.lose(path, f"the schema's {', '.join(sorted(refused))} cannot be enforced")
-    return schema
 
 
 def _web_search(options: dict[str, Any], path: str, draft: Draft) -> dict[str, Any]:

@@ -6,13 +6,13 @@ A file travels as base64 with a word for its format, or stays in S3. Source: `Im
 
 import re
 from base64 import b64encode
-from binascii import a2b_base64
 from typing import Any
 
 from ailink_provider.chat import Media, MediaKind, Native
 from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.draft import Draft
 from ailink_provider.dialects.bedrock_converse.words import NAME
+from ailink_provider.dialects.contents import sniff
 from ailink_provider.dialects.fields import unsupported
 
 _IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
@@ -39,8 +39,6 @@ _ALIASES = {
 }
 # The first word of a type is the one that is written.
 _WORDS = {media_type: (kind, word) for kind, table in FORMATS.items() for word, media_type in reversed(table.items())}
-_MAGIC = ((b"\x89PNG\r\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
-          (b"%PDF", "application/pdf"))
 _KNOWN = {"image": ("format", "source"), "audio": ("format", "source"), "document": ("format", "source", "name")}
 _NAME_LIMIT = 180  # 200 on the wire; the rest is for the number of a name that is taken
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9\s()\[\]-]+")
@@ -114,7 +112,7 @@ def _source(media: Media, path: str, draft: Draft) -> dict[str, Any]:
 def _format(media: Media, path: str) -> tuple[MediaKind, str]:
     # The bytes are right where the declared type is wrong, which clients often have from a file's name.
     declared = (media.media_type or "").partition(";")[0].strip().lower()
-    media_type = _sniff(media.data or "") or _ALIASES.get(declared, declared)
+    media_type = sniff(media.data or "") or _ALIASES.get(declared, declared)
     found = _WORDS.get(media_type)
     if found is None and media_type.startswith("text/"):
         found = "document", "txt"
@@ -126,16 +124,6 @@ def _format(media: Media, path: str) -> tuple[MediaKind, str]:
         raise unsupported(path, f"Amazon Bedrock takes no {media_type or 'file of unknown type'}: send "
                                 f"{', '.join(FORMATS[media.kind])}.")
     return found
-
-
-def _sniff(data: str) -> str | None:
-    try:
-        head = a2b_base64(data[:24])
-    except ValueError:
-        return None
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((media_type for magic, media_type in _MAGIC if head.startswith(magic)), None)
 
 
 def _document_name(name: str | None, draft: Draft) -> str:

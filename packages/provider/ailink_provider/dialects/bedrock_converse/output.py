@@ -11,7 +11,9 @@ import msgspec
 from ailink_provider.chat import OutputFormat
 from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
-from ailink_provider.dialects.bedrock_converse.tools import can_force, holds_to_schemas, within_limits
+from ailink_provider.dialects.bedrock_converse.schemas import LIMITS
+from ailink_provider.dialects.bedrock_converse.tools import can_force, holds_to_schemas
+from ailink_provider.dialects.constraints import within_limits
 from ailink_provider.dialects.identifiers import tool_name
 
 _WHERE = "outputConfig.textFormat"
@@ -55,7 +57,7 @@ def write_output(draft: Draft, system: list[Entry]) -> None:
     if output.kind == "json" or output.schema is None:
         _say(_SAID, system, draft)
     elif draft.own or holds_to_schemas(draft):
-        schema = within_limits(output.schema, "response_format", draft)
+        schema = within_limits(output.schema, LIMITS, "response_format", draft)
         definition = {"schema": msgspec.json.encode(schema).decode()}
         if output.name:
             definition["name"] = tool_name(output.name)

@@ -11,8 +11,9 @@ from ailink_provider.chat import Native, OutputFormat, Tool, ToolChoice, WebSear
 from ailink_provider.dialects import fields
 from ailink_provider.dialects.bedrock_converse.caching import read_point
 from ailink_provider.dialects.bedrock_converse.draft import Draft, Entry
-from ailink_provider.dialects.bedrock_converse.schemas import restrict
+from ailink_provider.dialects.bedrock_converse.schemas import LIMITS
 from ailink_provider.dialects.bedrock_converse.words import NAME
+from ailink_provider.dialects.constraints import within_limits
 from ailink_provider.dialects.fields import unsupported
 from ailink_provider.errors import Failure
 
@@ -102,7 +103,7 @@ def _function(tool: Tool, path: str, draft: Draft) -> dict[str, Any]:
     if tool.strict and not (draft.own or holds_to_schemas(draft)):
         draft.lose(f"{path}.strict", "this model does not check arguments against a schema")
     elif tool.strict:
-        schema = within_limits(schema, path, draft)
+        schema = within_limits(schema, LIMITS, path, draft)
         written["strict"] = True
     elif tool.strict is False and draft.own:
         written["strict"] = False
@@ -125,17 +126,6 @@ def holds_to_schemas(draft: Draft) -> bool:
 def can_force(draft: Draft) -> bool:
     """Whether the model can be made to call a tool."""
     return draft.facts.forced_tools and draft.vendor in _FORCED
-
-
-def within_limits(schema: dict[str, Any], path: str, draft: Draft) -> dict[str, Any]:
-    """Return a schema that the service can decode by. Its own clients know the limits: theirs goes out as it is."""
-    if draft.own:
-        return schema
-    refused: set[str] = set()
-    schema = restrict(schema, refused)
-    if refused:
-        draft.lose(path, f"the schema's {', '.join(sorted(refused))} cannot be enforced")
-    return schema
 
 
 def add_schema_tool(output: OutputFormat, tools: list[Entry], draft: Draft) -> list[Entry]:

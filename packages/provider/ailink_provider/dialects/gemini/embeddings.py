@@ -15,7 +15,7 @@ from ailink_provider.dialects import Loss, Measured, Sent
 from ailink_provider.dialects.gemini.fields import decode, integer, join, many, members, number, refuse, text
 from ailink_provider.dialects.gemini.names import NAME, bare, path, resource
 from ailink_provider.dialects.gemini.usage import read_metadata, read_usage
-from ailink_provider.dialects.gemini.whole import Whole
+from ailink_provider.dialects.whole import Whole
 from ailink_provider.errors import Failure
 
 

@@ -18,7 +18,7 @@ from ailink_provider.dialects.gemini.names import path, resource
 from ailink_provider.dialects.gemini.replies import read_reply, write_reply
 from ailink_provider.dialects.gemini.requests import read_chat, write_chat
 from ailink_provider.dialects.gemini.streams import ArrayWriter, Reader, Writer
-from ailink_provider.dialects.gemini.whole import Whole
+from ailink_provider.dialects.whole import Whole
 from ailink_provider.errors import Failure
 
 

@@ -1,7 +1,6 @@
 """The operation "embeddings": ``POST /api/embed``. Texts in, vectors of numbers out; nothing is ever streamed."""
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -12,12 +11,13 @@ from ailink_provider.dialects import Loss, Measured, Sent
 from ailink_provider.dialects.members import as_object, as_text, invalid, unsupported
 from ailink_provider.dialects.ollama import errors, meter, replies, requests
 from ailink_provider.dialects.ollama.fields import NAME, optional
+from ailink_provider.dialects.whole import Whole
 from ailink_provider.errors import Failure
 
 _READ = frozenset({"model", "input", "dimensions"})
 
 
-class Embeds:
+class Embeds(Whole):
     """Asks for the vectors of texts. See ``Operation`` for what each method promises."""
 
     name = "embeddings"
@@ -80,21 +80,9 @@ class Embeds:
             "prompt_eval_count": reply.usage.input_tokens,
         }
 
-    def reader(self, sent: Sent) -> NoReturn:
-        """Raise ``Failure``: embeddings are not streamed."""
-        raise _not_streamed()
-
-    def writer(self, request: Embed) -> NoReturn:
-        """Raise ``Failure``: embeddings are not streamed."""
-        raise _not_streamed()
-
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Set the model, in place."""
         body["model"] = Raw(msgspec.json.encode(model))
-
-    def meter(self, body: Mapping[str, Raw]) -> NoReturn:
-        """Raise ``Failure``: embeddings are not streamed."""
-        raise _not_streamed()
 
     def measure(self, body: bytes) -> Measured:
         """Read usage off a whole reply."""
@@ -105,7 +93,3 @@ def _read_vector(value: Any) -> list[float]:
     if not isinstance(value, list) or not all(isinstance(number, int | float) for number in value):
         raise Failure("upstream_failed", "The upstream sent an embedding that is not a list of numbers.")
     return value
-
-
-def _not_streamed() -> Failure:
-    return Failure("invalid_request", "Embeddings are not streamed.", param="stream")

@@ -6,8 +6,7 @@ Input of any kind is carried as it came; nothing is ever streamed.
 import base64
 import sys
 from array import array
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -18,12 +17,13 @@ from ailink_provider.dialects import Loss, Measured, Sent
 from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text, invalid, optional
 from ailink_provider.dialects.openai_chat import errors, meter, replies, requests
 from ailink_provider.dialects.openai_chat.words import NAME
+from ailink_provider.dialects.whole import Whole
 from ailink_provider.errors import Failure
 
 _READ = frozenset({"model", "input", "dimensions", "encoding_format"})
 
 
-class Embeds:
+class Embeds(Whole):
     """Asks for the vectors of texts. See ``Operation`` for what each method promises."""
 
     name = "embeddings"
@@ -76,29 +76,13 @@ class Embeds:
         return {"object": "list", "data": data, "model": reply.model,
                 "usage": {"prompt_tokens": reply.usage.input_tokens, "total_tokens": reply.usage.total_tokens}}
 
-    def reader(self, sent: Sent) -> NoReturn:
-        """Raise ``Failure``: embeddings are not streamed."""
-        raise _not_streamed()
-
-    def writer(self, request: Embed) -> NoReturn:
-        """Raise ``Failure``: embeddings are not streamed."""
-        raise _not_streamed()
-
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Set the model, in place."""
         body["model"] = Raw(msgspec.json.encode(model))
 
-    def meter(self, body: Mapping[str, Raw]) -> NoReturn:
-        """Raise ``Failure``: embeddings are not streamed."""
-        raise _not_streamed()
-
     def measure(self, body: bytes) -> Measured:
         """Read usage off a whole reply."""
         return meter.measure(body)
-
-
-def _not_streamed() -> Failure:
-    return Failure("invalid_request", "Embeddings are not streamed.", param="stream")
 
 
 def _read_input(value: Any) -> tuple[list[str | list[int]], bool]:

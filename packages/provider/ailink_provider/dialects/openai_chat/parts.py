@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ailink_provider.chat import CacheMark, Media, MediaKind, Native, Part, Refusal, Text
+from ailink_provider.dialects.contents import split_data_url
 from ailink_provider.dialects.members import as_text, invalid, one_object, optional, required, unsupported
 from ailink_provider.dialects.openai_chat import reasoning
 from ailink_provider.dialects.openai_chat.draft import Draft
@@ -61,7 +62,7 @@ def read_image_url(value: Any, where: str) -> Media:
     url = required(source, "url", str, where)
     detail = optional(source, "detail", str, where)
     if url.startswith("data:"):
-        media_type, data = _split_data_url(url, f"{where}.url")
+        media_type, data = split_data_url(url, f"{where}.url")
         return Media("image", media_type, data, detail=detail)
     if not url.lower().startswith(("https://", "http://")):
         raise invalid(f"{where}.url", "must be an http(s) URL or a data: URL")
@@ -124,7 +125,7 @@ def _read_file(part: dict[str, Any], where: str) -> Part:
             raise invalid(place, "needs file_data or file_id")
         return Media("document", file_id=file_id, name=name, cache=mark)
     if data.startswith("data:"):
-        media_type, data = _split_data_url(data, f"{place}.file_data")
+        media_type, data = split_data_url(data, f"{place}.file_data")
     else:
         media_type = _PDF
     kinds: dict[str, MediaKind] = {"image": "image", "audio": "audio"}
@@ -147,14 +148,6 @@ _READERS: dict[str, Callable[[dict[str, Any], str], Part]] = {
     "text": _read_text, "image_url": _read_image, "input_audio": _read_audio, "file": _read_file,
     "refusal": _read_refusal, "thinking": _read_thinking, "redacted_thinking": _read_thinking,
 }
-
-
-def _split_data_url(url: str, where: str) -> tuple[str, str]:
-    head, comma, data = url[len("data:"):].partition(",")
-    media_type, *parameters = (word.strip() for word in head.split(";"))
-    if not comma or "base64" not in parameters:
-        raise invalid(where, "must be of the form data:<media type>;base64,<data>")
-    return media_type.lower() or "application/octet-stream", data
 
 
 def _write_part(draft: Draft, part: Part, where: str, media: bool) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ailink_provider.chat import CacheMark, Media, MediaKind, Native, Part, Refusal, Text
+from ailink_provider.dialects.contents import split_data_url
 from ailink_provider.dialects.members import as_text, invalid, one_object, optional, required, unsupported
 from ailink_provider.dialects.openai_responses.draft import Draft
 from ailink_provider.dialects.openai_responses.fields import NAME, leftover
@@ -70,7 +71,7 @@ def _read_image(part: dict[str, Any], where: str) -> Part:
     if url is None:
         media.file_id = required(part, "file_id", str, where)
     elif url.startswith("data:"):
-        media.media_type, media.data = _split_data_url(url, f"{where}.image_url")
+        media.media_type, media.data = split_data_url(url, f"{where}.image_url")
     else:
         media.url = _web_address(url, f"{where}.image_url")
     return media
@@ -82,7 +83,7 @@ def _read_file(part: dict[str, Any], where: str) -> Part:
     media.extra = leftover(part, ("type", "file_data", "file_url", "file_id", "filename", "detail", _MARK))
     data, url = optional(part, "file_data", str, where), optional(part, "file_url", str, where)
     if data is not None:
-        media.media_type, media.data = (_split_data_url(data, f"{where}.file_data") if data.startswith("data:")
+        media.media_type, media.data = (split_data_url(data, f"{where}.file_data") if data.startswith("data:")
                                         else (_PDF, data))
         kinds: dict[str, MediaKind] = {"image": "image", "audio": "audio"}
         media.kind = kinds.get(media.media_type.partition("/")[0], "document")
@@ -111,14 +112,6 @@ def _web_address(url: str, where: str) -> str:
     if not url.lower().startswith(("https://", "http://")):
         raise invalid(where, "must be an http(s) URL or a data: URL")
     return url
-
-
-def _split_data_url(url: str, where: str) -> tuple[str, str]:
-    head, comma, data = url[len("data:"):].partition(",")
-    media_type, *parameters = (word.strip() for word in head.split(";"))
-    if not comma or "base64" not in parameters:
-        raise invalid(where, "must be of the form data:<media type>;base64,<data>")
-    return media_type.lower() or "application/octet-stream", data
 
 
 def write_content(draft: Draft, parts: Iterable[tuple[str, Part]]) -> str | list[dict[str, Any]]:
