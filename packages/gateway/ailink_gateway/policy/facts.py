@@ -4,7 +4,6 @@
 ``Undecidable`` for what is not known.
 """
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time
@@ -17,6 +16,7 @@ from ailink_gateway.envelope import read_document
 from ailink_gateway.policy import paths
 from ailink_gateway.policy.bodies import Body, read_body
 from ailink_gateway.policy.paths import MISSING, Path
+from ailink_gateway.services import PREFIX, spellings
 from ailink_provider.errors import Failure
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 NANO = 1_000_000_000
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 _UNREAD: Any = object()
 
 Spending: TypeAlias = "Callable[[Literal['token', 'project']], Spent]"
@@ -63,6 +62,15 @@ class Facts:
     def path(self) -> Any:
         """The path that is asked for, decoded, in the one spelling that rules can rely on (see ``plain_path``)."""
         return plain_path(self.exchange)
+
+    @property
+    def paths(self) -> list[str]:
+        """All names of that path: of a service's call also those that it has at the gateway, below the service's."""
+        path = plain_path(self.exchange)
+        if self.exchange.service is None:
+            return [path]
+        prefix = PREFIX + self.exchange.service
+        return [path, *(prefix + spelling for spelling in spellings(path, _base(self.exchange)))]
 
     @property
     def body_size(self) -> Any:
@@ -255,11 +263,11 @@ def plain_path(exchange: "Exchange") -> str:
             param="path",
             reason="path_not_allowed",
         )
-    if exchange.targets and (version := _VERSION.search(exchange.targets[0].upstream.base)) is not None:
-        prefix = version[0]
-        if path != prefix and not path.startswith(prefix + "/"):
-            return prefix + path
-    return path
+    return spellings(path, _base(exchange))[0]
+
+
+def _base(exchange: "Exchange") -> str:
+    return exchange.targets[0].upstream.base if exchange.targets else ""
 
 
 def _plain(data: bytes) -> Any:
