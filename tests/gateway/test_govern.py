@@ -107,6 +107,7 @@ def error(answer: Any) -> dict[str, Any]:
     ({"type": "paths", "deny": ["/v1/*"]}, "GET", "//v1/charges", b"", "path_not_allowed"),
     ({"type": "models", "allow": ["gpt-4o-mini"]}, "POST", CHAT, chat(), "model_not_allowed"),
     ({"type": "models", "deny": ["openai/gpt-4*"]}, "POST", CHAT, chat(), "model_not_allowed"),
+    ({"type": "models", "deny": ["GPT-4o"]}, "POST", CHAT, chat("openai/gpt-4O"), "model_not_allowed"),
     ({"type": "deny", "when": {"field": "request.body.amount", "op": "gt", "value": 100}}, "POST", "/v1/charges",
      b'{"amount":"250.5"}', "denied"),
     ({"type": "deny", "when": {"field": "request.body.amount", "op": "gt", "value": 100}}, "POST", "/v1/charges",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -101,9 +101,23 @@ class Facts:
             value = b", ".join(each for key, each in self.exchange.raw_headers if key == name) or value
         return value.decode("utf-8", "replace")
 
+    def header_values(self, name: bytes) -> list[Any]:
+        """Return the values of a header, of a repeated one each and all joined by commas: its reader may take any."""
+        value = self.header(name)
+        if value is MISSING:
+            return []
+        if len(self.exchange.headers) == len(self.exchange.raw_headers):
+            return [value]
+        each = [line.decode("utf-8", "replace") for key, line in self.exchange.raw_headers if key == name]
+        return [*each, value] if len(each) > 1 else [value]
+
     def query(self, name: str) -> list[Any]:
-        """Return the values of a query parameter."""
-        return [value for key, value in self.exchange.parameters() if key == name] if self.exchange.query else []
+        """Return the values of a query parameter. Some servers take a semicolon for an ampersand: those, too."""
+        query = self.exchange.query.decode("latin-1")
+        pairs = parse_qsl(query, keep_blank_values=True) if query else []
+        if ";" in query:
+            pairs += parse_qsl(query.replace(";", "&"), keep_blank_values=True)
+        return [value for key, value in pairs if key == name]
 
     def read_body(self) -> Body | None:
         """Return the body, read when it is first asked for. Raises ``Failure`` if it cannot be."""

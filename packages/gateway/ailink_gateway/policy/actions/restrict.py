@@ -73,7 +73,7 @@ class Paths(Struct, frozen=True):
 class Models(Struct, frozen=True):
     """Which models may answer, by their bare name or as "provider/model"; calls of APIs ask none.
 
-    It holds for whatever later rules route to, too.
+    It holds for whatever later rules route to, too, and for names in any case: some vendors take them so.
     """
 
     is_open: Callable[[str, str], bool]
@@ -122,9 +122,10 @@ def read_paths(members: Members, phase: str) -> Paths:
 
 def read_models(members: Members, phase: str) -> Models:
     """Read ``models{allow, deny}``: globs."""
-    allow, deny = _globs(members)
+    allow, deny = _globs(members, str.lower)
 
     def is_open(model: str, provider: str) -> bool:
+        model, provider = model.lower(), provider.lower()
         if deny is not None and (deny(model) or deny(f"{provider}/{model}")):
             return False
         return allow is None or allow(model) or allow(f"{provider}/{model}")
@@ -132,11 +133,13 @@ def read_models(members: Members, phase: str) -> Models:
     return Models(is_open)
 
 
-def _globs(members: Members) -> tuple[Callable[[str], bool] | None, Callable[[str], bool] | None]:
+def _globs(
+    members: Members, spell: Callable[[str], str] = str
+) -> tuple[Callable[[str], bool] | None, Callable[[str], bool] | None]:
     allow, deny = _lists(members)
     return (
-        None if allow is None else any_glob(allow, members.at("allow")),
-        None if deny is None else any_glob(deny, members.at("deny")),
+        None if allow is None else any_glob(tuple(map(spell, allow)), members.at("allow")),
+        None if deny is None else any_glob(tuple(map(spell, deny)), members.at("deny")),
     )
 
 
