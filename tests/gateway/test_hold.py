@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ailink_gateway.approval import Approval
 from ailink_gateway.backends import approvals as module
@@ -20,7 +21,7 @@ from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.control import unlock
 from ailink_gateway.exchange import Exchange, Reply
-from ailink_gateway.grant import Grant, Key, Snapshot
+from ailink_gateway.grant import Grant, Key, Service, Snapshot
 from ailink_gateway.pipeline import compose
 from ailink_gateway.stages import Proceed
 from ailink_gateway.stages.admit import Admit
@@ -377,6 +378,18 @@ class TestModels:
         assert len(ids) == 3
         for approval_id in ids:
             await world.approvals.decide(approval_id, "rejected", "adm_1", None)
+        for call in calls:
+            assert (await call).status == 403
+
+    async def test_the_same_request_of_two_services_is_two(self, world: World) -> None:
+        upstream = world.grants["model"].project["openai"]
+        services = {name: Service(upstream=upstream, serves_models=True) for name in ("one", "two")}
+        world.directory.grants["model"] = replace(world.grants["model"], services=services)
+        paths = [f"/v1/proxy/services/{name}/v1/chat/completions" for name in services]
+        calls = [world.call("model", method="POST", path=path, body=CHAT) for path in paths]
+        await world.asked(2)
+        for approval in world.messenger.told:
+            await world.approvals.decide(approval.id, "rejected", "adm_1", None)
         for call in calls:
             assert (await call).status == 403
 

@@ -438,7 +438,7 @@ class StoreApprovals:
         assert exchange.grant is not None
         parts = (
             exchange.grant.project_id, exchange.grant.token_id, request.method, request.raw_path, request.query,
-            headers, request.body, request.targets, _terms(exchange.approvals_needed).rules,
+            headers, request.body, request.targets, request.service, _terms(exchange.approvals_needed).rules,
         )  # fmt: skip
         return hmac.digest(self._hash_key, msgspec.msgpack.encode(parts), "sha256")
 
