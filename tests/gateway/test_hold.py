@@ -406,6 +406,18 @@ class TestModels:
         assert call.client.headers["content-type"] == "text/event-stream"
         assert b'"Hi"' in call.client.body and call.client.body.endswith(b"data: [DONE]\n\n")
 
+    async def test_a_caller_may_wait_for_so_long_only(self, world: World) -> None:
+        call = await world.model(headers=[(b"x-ailink-approval-timeout", b"0.001")])
+        assert (call.status, call.json["error"]["code"]) == (408, "approval_timeout")
+        assert not world.listener.asked
+        kept, other = [(b"x-ailink-approval-timeout", b"0.001"), (b"idempotency-key", b"k")], CHAT[:-1] + b', "n": 1}'
+        call = await world.model(headers=kept, body=other)
+        assert call.status == 408
+        world.listener.answers = [Response(200, [], ANSWER)]
+        await world.approve((await world.asked(2)).id)
+        assert (await world.model(headers=kept[1:], body=other)).status == 200, "it may come back for the answer"
+        assert len(world.listener.asked) == 1
+
     async def test_a_caller_that_leaves_cancels_it(self, world: World) -> None:
         call = world.model()
         approval = await world.asked()
