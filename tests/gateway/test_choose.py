@@ -466,6 +466,16 @@ async def test_a_long_name_is_not_repeated_whole(make_exchange: MakeExchange, ma
     assert len(failure.message) < 300
 
 
+@pytest.mark.parametrize("model", ["gpt-4o ", " gpt-4o", "openai/gpt-4o ", " "])
+async def test_a_name_with_spaces_around_it_is_none(
+    make_exchange: MakeExchange, make_grant: MakeGrant, make_snapshot: Callable[..., Snapshot], model: str
+) -> None:
+    failure = await refused(
+        make_exchange(body=b'{"model":"%b"}' % model.encode()), make_grant(), make_snapshot("openai")
+    )
+    assert (failure.code, failure.param) == ("invalid_request", "model")
+
+
 # --- the list of models ------------------------------------------------------------------------------
 
 

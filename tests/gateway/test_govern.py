@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import time
 from typing import Any
 
 import pytest
 
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant, Retry, Snapshot, Upstream
 from ailink_gateway.policy.compiled import gather
@@ -105,6 +107,7 @@ def error(answer: Any) -> dict[str, Any]:
     ({"type": "paths", "deny": ["/v1/*"]}, "GET", "//v1/charges", b"", "path_not_allowed"),
     ({"type": "models", "allow": ["gpt-4o-mini"]}, "POST", CHAT, chat(), "model_not_allowed"),
     ({"type": "models", "deny": ["openai/gpt-4*"]}, "POST", CHAT, chat(), "model_not_allowed"),
+    ({"type": "models", "deny": ["GPT-4o"]}, "POST", CHAT, chat("openai/gpt-4O"), "model_not_allowed"),
     ({"type": "deny", "when": {"field": "request.body.amount", "op": "gt", "value": 100}}, "POST", "/v1/charges",
      b'{"amount":"250.5"}', "denied"),
     ({"type": "deny", "when": {"field": "request.body.amount", "op": "gt", "value": 100}}, "POST", "/v1/charges",
@@ -237,6 +240,15 @@ async def test_the_tightest_limit_is_told(call: Call, grant_of: GrantOf) -> None
         assert (answer.headers["x-ratelimit-limit"], answer.headers["x-ratelimit-remaining"]) == ("5", "4")
 
 
+@pytest.fixture
+def accounts(ledger: MemoryLedger) -> MemoryLedger:
+    """The ledger as the directory leaves it when it has found the grant of a token."""
+    ledger.open(("token", "tok_1"), {}, {}, 1)
+    ledger.open(("project", "p"), {}, {}, 1)
+    return ledger
+
+
+@pytest.mark.usefixtures("accounts")
 @pytest.mark.parametrize("period", ["daily", "monthly", "lifetime"])
 async def test_a_spend_cap_refuses_once_it_is_reached(call: Call, grant_of: GrantOf, books: Any, period: str) -> None:
     grant = grant_of([{"type": "spend_cap", "period": period, "limit_usd": 1.5}])
@@ -250,12 +262,35 @@ async def test_a_spend_cap_refuses_once_it_is_reached(call: Call, grant_of: Gran
     assert (error(answer)["code"], error(answer)["reason"]) == ("spend_cap_reached", "spend_cap_reached")
 
 
+@pytest.mark.usefixtures("accounts")
 async def test_a_projects_spend_cap_is_of_the_project(call: Call, grant_of: GrantOf, books: Any) -> None:
     grant = grant_of(of_project=[[{"type": "spend_cap", "period": "daily", "limit_usd": 1}]])
     books.spendings["token", "tok_1"] = spent(today_nano=10**10)
     assert (await call(grant, "GET", "/x")).status == 200
     books.spendings["project", "p"] = spent(today_nano=10**9)
     assert (await call(grant, "GET", "/x")).status == 402
+
+
+@pytest.mark.parametrize("attached", ["token", "project"])
+async def test_a_spend_cap_counts_what_calls_under_way_may_cost(
+    call: Call, grant_of: GrantOf, accounts: MemoryLedger, listener: Any, journal: Any, attached: str
+) -> None:
+    rule = [{"type": "spend_cap", "period": "daily", "limit_usd": 1}]
+    grant = grant_of(rule, own=None) if attached == "token" else grant_of(of_project=[rule], own=None)
+    await accounts.reserve("other", "tok_1", "p", time(), least=1, most=10**9 - 1, until=0)
+
+    def in_a_hurry(exchange: Exchange) -> None:
+        exchange.deadline = asyncio.get_running_loop().time()
+
+    waited = await call(grant, "POST", CHAT, chat(), prepare=in_a_hurry)
+    assert (waited.status, error(waited)["reason"]) == (402, "budget_held_by_others")
+    accounts.settle("other", "tok_1", "p", time(), 10**9 - 1)
+    answer = await call(grant, "POST", CHAT, chat())
+    assert answer.status == 402
+    assert (error(answer)["code"], error(answer)["reason"]) == ("spend_cap_reached", "spend_cap_reached")
+    name = "policy-0" if attached == "token" else "policy-100"
+    assert (error(answer)["policy_name"], journal.records[-1].policy_name) == (name, name)
+    assert not listener.asked
 
 
 async def test_a_throttle_is_ended_by_the_client_that_leaves_and_by_the_deadline(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ailink_gateway.approval import Approval
 from ailink_gateway.backends import approvals as module
@@ -20,7 +21,7 @@ from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.control import unlock
 from ailink_gateway.exchange import Exchange, Reply
-from ailink_gateway.grant import Grant, Key, Snapshot
+from ailink_gateway.grant import Grant, Key, Service, Snapshot
 from ailink_gateway.pipeline import compose
 from ailink_gateway.stages import Proceed
 from ailink_gateway.stages.admit import Admit
@@ -380,6 +381,18 @@ class TestModels:
         for call in calls:
             assert (await call).status == 403
 
+    async def test_the_same_request_of_two_services_is_two(self, world: World) -> None:
+        upstream = world.grants["model"].project["openai"]
+        services = {name: Service(upstream=upstream, serves_models=True) for name in ("one", "two")}
+        world.directory.grants["model"] = replace(world.grants["model"], services=services)
+        paths = [f"/v1/proxy/services/{name}/v1/chat/completions" for name in services]
+        calls = [world.call("model", method="POST", path=path, body=CHAT) for path in paths]
+        await world.asked(2)
+        for approval in world.messenger.told:
+            await world.approvals.decide(approval.id, "rejected", "adm_1", None)
+        for call in calls:
+            assert (await call).status == 403
+
     async def test_a_stream_is_played_back(self, world: World) -> None:
         chunk = {"id": "c", "object": "chat.completion.chunk", "model": "gpt-4o", "created": 1}
         first = {**chunk, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
@@ -392,6 +405,18 @@ class TestModels:
         assert call.status == 200
         assert call.client.headers["content-type"] == "text/event-stream"
         assert b'"Hi"' in call.client.body and call.client.body.endswith(b"data: [DONE]\n\n")
+
+    async def test_a_caller_may_wait_for_so_long_only(self, world: World) -> None:
+        call = await world.model(headers=[(b"x-ailink-approval-timeout", b"0.001")])
+        assert (call.status, call.json["error"]["code"]) == (408, "approval_timeout")
+        assert not world.listener.asked
+        kept, other = [(b"x-ailink-approval-timeout", b"0.001"), (b"idempotency-key", b"k")], CHAT[:-1] + b', "n": 1}'
+        call = await world.model(headers=kept, body=other)
+        assert call.status == 408
+        world.listener.answers = [Response(200, [], ANSWER)]
+        await world.approve((await world.asked(2)).id)
+        assert (await world.model(headers=kept[1:], body=other)).status == 200, "it may come back for the answer"
+        assert len(world.listener.asked) == 1
 
     async def test_a_caller_that_leaves_cancels_it(self, world: World) -> None:
         call = world.model()

@@ -4,9 +4,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ailink_gateway.backends.upstreams import inject
 from ailink_gateway.grant import Grant, Service, Upstream
+from ailink_gateway.policy.compiled import gather
+from ailink_gateway.policy.compiler import compile_policy
 from ailink_provider.transport import Response
 
 Call = Callable[..., Awaitable[Any]]
@@ -112,6 +115,57 @@ async def test_the_rules_of_a_service(
     assert answer.status == (403 if reason else 200)
     assert len(listener.asked) == (0 if reason else 1)
     assert reason is None or reason.encode() in answer.body
+
+
+@pytest.mark.parametrize(("base", "denied", "path"), [
+    ("", "/v1/charges*", "/v1/%63harges"), ("", "/v1/charges*", "//v1/charges"), ("", "/v1/charges*", "/v1//charges"),
+    ("/v1", "/v1/charges*", "/charges"), ("/v1", "/v1/charges*", "/%63harges"), ("/v1", "/charges*", "/v1/charges"),
+])
+async def test_another_spelling_of_a_denied_path_is_denied(
+    call: Call, make_grant: Any, stripe: Any, listener: Any, base: str, denied: str, path: str
+) -> None:
+    service = stripe("https://api.stripe.example" + base, denied_paths=(denied,))
+    answer = await call(make_grant(stripe=service), "GET", f"{PREFIX}/stripe{path}")
+    assert (answer.status, b"path_not_allowed" in answer.body) == (403, True)
+    assert not listener.asked
+
+
+async def test_an_allowed_path_may_be_spelt_with_or_without_the_version_of_the_base_url(
+    call: Call, make_grant: Any, stripe: Any
+) -> None:
+    for allowed in ("/v1/charges*", "/charges*"):
+        grant = make_grant(stripe=stripe("https://api.stripe.example/v1", allowed_paths=(allowed,)))
+        for path, status in (("/v1/charges", 200), ("/charges/ch_1", 200), ("/refunds", 403)):
+            assert (await call(grant, "GET", f"{PREFIX}/stripe{path}")).status == status
+
+
+@pytest.mark.parametrize("headers", [
+    [(b"x-http-method-override", b"DELETE")], [(b"x_http_method_override", b"delete")],
+    [(b"x-method-override", b"DELETE"), (b"x-method-override", b"GET")],
+])
+async def test_a_method_that_a_service_does_not_take_is_not_smuggled_in(
+    call: Call, make_grant: Any, stripe: Any, listener: Any, headers: Any
+) -> None:
+    service = stripe(methods=("GET", "POST"))
+    answer = await call(make_grant(stripe=service), "POST", f"{PREFIX}/stripe/v1/charges", headers=headers)
+    assert (answer.status, b"method_not_allowed" in answer.body) == (403, True)
+    assert not listener.asked
+
+
+@pytest.mark.parametrize(("base", "path"), [
+    ("", "/v1/charges"), ("", "/v1/%63harges"), ("/v1", "/charges"), ("/v1", "/v1/charges"),
+])
+@pytest.mark.parametrize("pattern", ["/v1/charges*", f"{PREFIX}/stripe/v1/charges*", f"{PREFIX}/stripe/*"])
+async def test_policies_see_the_path_that_is_sent_and_rules_may_name_it_below_the_services(
+    call: Call, make_grant: Any, stripe: Any, listener: Any, base: str, path: str, pattern: str
+) -> None:
+    grant = make_grant(stripe=stripe("https://api.stripe.example" + base))
+    for rule, status in (({"deny": [pattern]}, 403), ({"allow": [pattern]}, 200), ({"allow": ["/v1/refunds*"]}, 403)):
+        policy = compile_policy({"name": "p", "rules": [{"type": "paths", **rule}]})
+        held = replace(grant, policies=gather([], [policy]))
+        answer = await call(held, "GET", f"{PREFIX}/stripe{path}")
+        assert answer.status == status, rule
+    assert len(listener.asked) == 1
 
 
 async def test_a_passthrough_token_reaches_no_service(call: Call, make_upstream: Any, listener: Any) -> None:

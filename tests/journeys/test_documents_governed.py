@@ -19,6 +19,7 @@ from ailink import (
     ApprovalTimeoutError,
     AsyncClient,
     AsyncHealthPoller,
+    AuthenticationError,
     HealthPoller,
     PolicyDeniedError,
 )
@@ -293,6 +294,26 @@ class TestManagement:
         project_id = new_proj["id"]
         assert project_id in [project.id for project in admin.projects.list()]
         admin.projects.delete(project_id)
+
+    def test_an_admin_key_and_its_rotation(
+        self, gateway: Gateway, admin: AIlinkClient, known_secrets: Secrets
+    ) -> None:
+        made = admin.admin_keys.create(name="on-call", scopes=["tokens:read"])
+        rotated = admin.admin_keys.rotate(made.id)
+        assert made.key and rotated.key
+        for key in (made.key, rotated.key):
+            known_secrets.add(key)
+            assert key not in repr(made) + repr(rotated)
+        with AIlinkClient.admin(admin_key=rotated.key, gateway_url=gateway.url) as on_call:
+            on_call.tokens.list()
+            with pytest.raises(PolicyDeniedError) as denied:
+                on_call.projects.list()
+        assert denied.value.reason == "scope_missing"
+        with (
+            AIlinkClient.admin(admin_key=made.key, gateway_url=gateway.url) as old,
+            pytest.raises(AuthenticationError),
+        ):
+            old.tokens.list()
 
     def test_config_export_and_import(self, admin: AIlinkClient, tmp_path: Path) -> None:
         yaml_config = admin.config.export()

@@ -113,6 +113,7 @@ async def test_a_model_call_that_was_held_ends_likewise(client, gateway, status,
     for _ in range(2):
         gateway.refuse(status, code)
     assert (await client.post("/v1/chat/completions", wait_for_approval=True)).status_code == status
+    assert gateway.calls[-1].headers["x-ailink-approval-timeout"] == "300.000"
     with pytest.raises(ailink.AIlinkError) as caught:
         await client.post("/v1/chat/completions")
     assert caught.value.code == code

@@ -35,6 +35,15 @@ class Reply(Struct):
     close: Callable[[], None] | None = None
 
 
+class Cap(Struct, frozen=True):
+    """What a policy lets a token or a project (``scope``) spend in a period (daily, monthly, lifetime)."""
+
+    scope: str
+    period: str
+    nano: int
+    policy_name: str
+
+
 class Exchange:
     """One request.
 
@@ -46,7 +55,8 @@ class Exchange:
     fail. ``approvals_needed`` are the rules that want someone to decide, ``approved_rules`` those (policy name, rule)
     that someone has; ``resumed`` is set where the gateway itself sends what was approved.
 
-    Money: ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
+    Money: ``caps`` are those of policies that the call is held to, beside the limits of its token and project;
+    ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
     was sent and nobody knows what it used; ``lost_nano`` what such attempts before this one count for.
     """
 
@@ -59,6 +69,7 @@ class Exchange:
         "body_read",
         "caller_key",
         "cancelled_by_client",
+        "caps",
         "client_ip",
         "created_at",
         "deadline",
@@ -143,6 +154,7 @@ class Exchange:
         self.error_code: str | None = None
         self.first_byte_at: float | None = None
         self.cancelled_by_client = False
+        self.caps: list[Cap] = []
         self.held_nano: int | None = None
         self.lost_nano = 0
         self.outstanding = False

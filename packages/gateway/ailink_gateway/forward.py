@@ -79,6 +79,21 @@ KEPT_BACK = frozenset({b"set-cookie", b"set-cookie2", b"x-request-id", b"alt-svc
 # Spellings by which a path would mean another one to its reader than to us.
 _TRAP = re.compile(rb"%2[ef]|%5c|%25|%[01]|%7f|%c[01]|%3b|%(?![0-9a-f]{2})|[\\;\x00-\x20\x7f-\xff#?]", re.IGNORECASE)
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
+# By these some servers take a request for one of another method.
+_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
+
+
+def version_of(base: str) -> str:
+    """Return the version that a base URL ends in, such as "/v1"; "" if it ends in none."""
+    found = _VERSION.search(base)
+    return found[0] if found is not None else ""
+
+
+def posing_methods(exchange: Exchange) -> list[str]:
+    """Return the methods that a request asks to be taken for, by headers that some servers obey."""
+    return [
+        value.decode("latin-1").strip().upper() for name, value in exchange.raw_headers if _folded(name) in _OVERRIDES
+    ]
 
 
 def model_target(upstream: Upstream, path: str) -> tuple[bytes, bytes]:
@@ -101,9 +116,9 @@ def api_target(exchange: Exchange, upstream: Upstream) -> tuple[bytes, bytes]:
             param="path",
         )
     base = upstream.base
-    version = _VERSION.search(base)
-    if version is not None and (raw == version[0].encode() or raw.startswith(version[0].encode() + b"/")):
-        base = base[: version.start()]
+    version = version_of(base)
+    if version and (raw == version.encode() or raw.startswith(version.encode() + b"/")):
+        base = base.removesuffix(version)
     return base.encode() + raw, exchange.query
 
 

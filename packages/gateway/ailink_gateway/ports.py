@@ -1,12 +1,12 @@
 """What stages are given: protocols only. Their implementations live in ``backends`` and are chosen in ``app``."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from ailink_gateway.approval import Approval, CanonicalRequest, Status
-from ailink_gateway.exchange import Exchange, Reply
+from ailink_gateway.exchange import Cap, Exchange, Reply
 from ailink_gateway.grant import Breaker, Grant
 from ailink_gateway.record import Opened, Record
 from ailink_gateway.thoughts import Turn
@@ -190,9 +190,11 @@ class Ledger(Spending, Protocol):
         """Whether any limit applies to the calls of a token. Takes a fraction of a microsecond."""
 
     async def reserve(
-        self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float
+        self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float,
+        caps: Sequence[Cap] = (),
     ) -> int:
         """Hold up to ``most`` nano-dollars for a call that starts ``at`` (Unix seconds), and return how many are held.
+        ``caps`` hold for this call as limits do for all.
 
         That is less only where settled spend leaves less, and never below ``least``. Where other calls' holds stand in
         the way, this waits in the order of arrival, at most ``until`` (the loop's clock). Raises ``Failure``

@@ -254,8 +254,9 @@ def _fits(model: str, provider: str, patterns: tuple[str, ...]) -> bool:
 
 def checked(model: str) -> str:
     """Return a name, wherever it was sent, if it can be one: it goes into paths, globs and records."""
-    if not (0 < len(model) <= 256 and model.isprintable()):
-        raise Failure("invalid_request", "model must be a name of 1 to 256 printable characters.", param="model")
+    if not (0 < len(model) <= 256 and model.isprintable()) or model[0] == " " or model[-1] == " ":
+        message = "model must be a name of 1 to 256 printable characters, without spaces around it."
+        raise Failure("invalid_request", message, param="model")
     if ".." in model and ".." in model.split("/"):
         raise Failure("invalid_request", "model must be a name, not a path that climbs.", param="model")
     return model

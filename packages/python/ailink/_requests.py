@@ -14,6 +14,7 @@ import httpx2
 ABSOLUTE_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 PUBLIC_ID_LENGTH = 12
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+PATIENCE_HEADER = "X-AILink-Approval-Timeout"  # how long a model's call waits, on its connection, for a human
 
 
 class RequestOptions(TypedDict, total=False):

@@ -141,12 +141,13 @@ class Session(Model):
 
 
 class AdminKey(Model):
-    """A key that manages the gateway, as far as its ``scopes`` go. ``secret`` is there once, when it is created."""
+    """A key that manages the gateway, as far as its ``scopes`` go. ``key`` is the whole secret, there once: when the
+    key is created or rotated."""
 
     id: str
     name: str
     scopes: list[str] = []
-    secret: str | None = None
+    key: str | None = None
 
 
 class AuditLog(Model):

@@ -145,6 +145,20 @@ async def test_a_draft_is_tried_on_given_calls(admin: httpx2.AsyncClient) -> Non
     assert answer.json()["affected"] == 5
 
 
+async def test_a_policy_is_tried_on_the_path_that_would_be_sent(admin: httpx2.AsyncClient, store: Store) -> None:
+    called = "/v1/proxy/services/stripe/v1/charges"
+    await store.write(insert_records, [{
+        "id": "req_a", "created_at": 1.0, "method": "GET", "path": called, "outcome": "answered", "status": 200,
+        "token_id": "tok_1", "project_id": "default",
+    }])
+    answer = await admin.post(f"{POLICIES}/test", json={
+        "policy": {"rules": [{"when": {"field": "request.path", "op": "eq", "value": "/v1/charges"}, "then": DENY}]},
+        "requests": [{"path": called}, {"path": "/v1/%63harges"}, {"path": "/v1/refunds"}],
+        "last": 1,
+    })
+    assert [trial["decision"] for trial in answer.json()["data"]] == ["deny", "deny", "allow", "deny"]
+
+
 async def test_a_saved_policy_is_tried_on_models_and_replies(admin: httpx2.AsyncClient, create: Create) -> None:
     policy = await create("policies", name="p", rules=[{"type": "models", "allow": ["gpt-4o"]}])
     calls = [{"body": {"model": model, "messages": []}} for model in ("gpt-4o", "o3")]

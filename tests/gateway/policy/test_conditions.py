@@ -122,6 +122,26 @@ def test_every_field_of_a_request_is_read(ask: Ask, facts_of: FactsOf) -> None:
         assert holds(field, "eq", value, facts), field
 
 
+@pytest.mark.parametrize("order", [("prod", "dev"), ("dev", "prod")])
+def test_a_header_that_is_sent_twice_is_each_of_its_values(
+    ask: Ask, facts_of: FactsOf, order: tuple[str, str]
+) -> None:
+    exchange = ask("GET", "/x", headers={"X-Env": order[0]})
+    exchange.raw_headers.append((b"x-env", order[1].encode()))
+    facts = facts_of(exchange)
+    for value in (*order, ", ".join(order)):
+        assert holds("request.headers.x-env", "eq", value, facts)
+    assert holds("request.headers.x-env", "exists", True, facts)
+    assert holds("request.headers.x-env", "neq", "dev", facts)
+    assert not holds("request.headers.x-env", "eq", "test", facts)
+
+
+def test_a_query_parameter_behind_a_semicolon_is_seen(ask: Ask, facts_of: FactsOf) -> None:
+    facts = facts_of(ask("GET", "/x", query=b"a=1;mode=live"))
+    assert holds("request.query.mode", "eq", "live", facts)
+    assert holds("request.query.a", "eq", "1;mode=live", facts)
+
+
 def test_every_field_of_a_reply_is_read_in_phase_post_only(ask: Ask, facts_of: FactsOf) -> None:
     exchange = ask()
     facts = facts_of(exchange)

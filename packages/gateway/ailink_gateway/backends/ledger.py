@@ -6,9 +6,10 @@ settled here is what is written there. Nothing here waits for I/O, so every step
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import time
 
+from ailink_gateway.exchange import Cap
 from ailink_gateway.ports import Spent
 from ailink_gateway.store.spend import KINDS, LIFETIME, Periods, periods
 from ailink_provider.errors import Failure
@@ -93,10 +94,10 @@ class Account:
 class _Held:
     """What is held for one call, in all its accounts and periods."""
 
-    __slots__ = ("accounts", "nano", "totals", "where")
+    __slots__ = ("accounts", "caps", "nano", "totals", "where")
 
-    def __init__(self, accounts: list[Account], where: Periods) -> None:
-        self.accounts, self.where, self.nano = accounts, where, 0
+    def __init__(self, accounts: list[Account], where: Periods, caps: Sequence[Cap]) -> None:
+        self.accounts, self.where, self.caps, self.nano = accounts, where, caps, 0
         self.totals = [total for account in accounts for total in account.at(where)]
 
     def change(self, nano: int) -> None:
@@ -109,13 +110,14 @@ class _Held:
 class _Waiting:
     """A call that wants room. It stands in the line of the one account that it found in its way."""
 
-    __slots__ = ("accounts", "call_id", "future", "least", "most", "number", "parked", "where")
+    __slots__ = ("accounts", "call_id", "caps", "future", "least", "most", "number", "parked", "where")
 
     def __init__(
-        self, call_id: str, number: int, accounts: list[Account], where: Periods, least: int, most: int
+        self, call_id: str, number: int, accounts: list[Account], where: Periods, least: int, most: int,
+        caps: Sequence[Cap],
     ) -> None:
         self.call_id, self.number, self.accounts, self.where = call_id, number, accounts, where
-        self.least, self.most = least, most
+        self.least, self.most, self.caps = least, most, caps
         self.parked: Account | None = None
         self.future: asyncio.Future[int] | None = None
 
@@ -173,12 +175,13 @@ class MemoryLedger:
         return account is not None and bool(account.bounds)
 
     async def reserve(
-        self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float
+        self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float,
+        caps: Sequence[Cap] = (),
     ) -> int:
         """Hold money for a call. See ``ports.Ledger``."""
         self._number += 1
         accounts = self._of(token_id, project_id)
-        waiting = _Waiting(call_id, self._number, accounts, periods(at), least, most)
+        waiting = _Waiting(call_id, self._number, accounts, periods(at), least, most, caps)
         granted = self._try(waiting)
         if isinstance(granted, int):
             return granted
@@ -228,9 +231,9 @@ class MemoryLedger:
         more = nano - held.nano
         for account in held.accounts:
             totals = account.at(held.where)
-            for place, limit in account.bounds:
+            for place, limit, cap in _bounds(account, held.caps):
                 if totals[place].spent + totals[place].held + more > limit:
-                    raise _refusal(account, place, limit, totals[place].spent, more, "budget_held_by_attempts")
+                    raise _refusal(account, place, limit, totals[place].spent, more, cap, "budget_held_by_attempts")
         held.change(more)
 
     def settle(self, call_id: str, token_id: str | None, project_id: str, at: float, nano: int | None) -> None:
@@ -264,19 +267,19 @@ class MemoryLedger:
         """
         amount = waiting.most
         for account in waiting.accounts:
-            for place, limit in account.bounds:
+            for place, limit, cap in _bounds(account, waiting.caps):
                 spent = account.at(waiting.where)[place].spent
                 if limit - spent < waiting.least:
-                    raise _refusal(account, place, limit, spent, waiting.least)
+                    raise _refusal(account, place, limit, spent, waiting.least, cap)
                 amount = min(amount, limit - spent)
         for account in waiting.accounts:
             if account.queue and account.queue[0].number < waiting.number:
                 return account
-            for place, limit in account.bounds:
+            for place, limit, _ in _bounds(account, waiting.caps):
                 total = account.at(waiting.where)[place]
                 if total.spent + total.held + amount > limit:
                     return account
-        held = self._held[waiting.call_id] = _Held(waiting.accounts, waiting.where)
+        held = self._held[waiting.call_id] = _Held(waiting.accounts, waiting.where, waiting.caps)
         held.change(amount)
         return amount
 
@@ -336,8 +339,16 @@ class MemoryLedger:
         self._advance(account)
 
 
+def _bounds(account: Account, caps: Sequence[Cap]) -> Iterable[tuple[int, int, Cap | None]]:
+    """Return what holds in an account for a call: the place of a kind in ``KINDS``, the limit, and its cap if it is
+    one.
+    """
+    bounds: list[tuple[int, int, Cap | None]] = [(place, limit, None) for place, limit in account.bounds]
+    return bounds + [(KINDS.index(cap.period), cap.nano, cap) for cap in caps if cap.scope == account.scope[0]]
+
+
 def _refusal(
-    account: Account, place: int, limit: int, spent: int, wanted: int, reason: str = "budget_spent"
+    account: Account, place: int, limit: int, spent: int, wanted: int, cap: Cap | None, reason: str = "budget_spent"
 ) -> Failure:
     details = {
         "scope": account.scope[0],
@@ -346,5 +357,9 @@ def _refusal(
         "spent_usd": spent / 1e9,
         "needed_usd": wanted / 1e9,
     }
+    if cap is not None:
+        message = f"The {cap.period} spend cap of the policy {cap.policy_name} leaves too little for this call."
+        return Failure("spend_cap_reached", message, reason="spend_cap_reached", policy_name=cap.policy_name,
+                       details=details)  # fmt: skip
     code = "spend_cap_reached" if spent >= limit else "budget_exceeded"
     return Failure(code, MESSAGE, reason=reason, details=details)

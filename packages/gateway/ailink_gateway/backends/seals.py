@@ -55,6 +55,6 @@ class Seals:
         assert exchange.grant is not None
         parts = (
             exchange.grant.project_id, exchange.grant.token_id, request.method, request.raw_path, request.query,
-            headers, request.body, request.targets, rules,
+            headers, request.body, request.targets, request.service, rules,
         )  # fmt: skip
         return hmac.digest(self._hash_key, msgspec.msgpack.encode(parts), "sha256")

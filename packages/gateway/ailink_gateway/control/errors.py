@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from ailink_provider.errors import Failure
 
@@ -89,14 +90,25 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
 
 async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
     code = _CODE_OF_STATUS.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
+        headers["Allow"] = ", ".join(_methods(request))
     messages = {
         404: f"There is nothing at {request.url.path}.",
-        405: f"{request.method} is not possible here: use {(error.headers or {}).get('Allow', 'another method')}.",
+        405: f"{request.method} is not possible here: use {headers.get('Allow')}.",
     }
     failure = Failure(code, messages.get(error.status_code, f"{error.detail}."), status=error.status_code)
     response = answer(failure, request.state.request_id)
-    response.headers.update(error.headers or {})
+    response.headers.update(headers)
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that are possible where a request went."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return sorted({
+        method for route in routes if route.path_regex.match(request.scope["path"]) for method in route.methods or ()
+    })
 
 
 async def _unexpected(request: Request, _error: Exception) -> JSONResponse:

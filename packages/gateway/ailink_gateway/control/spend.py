@@ -28,7 +28,9 @@ class SpendLimit(Input):
     """A limit on what may be spent. Days and months are UTC."""
 
     period: Period = Field(examples=["daily"])
-    limit_usd: Decimal = Field(ge=0, le=1_000_000_000, decimal_places=9, examples=[5.0])
+    limit_usd: Decimal = Field(
+        ge=0, le=1_000_000_000, description="Rounded to a billionth of a dollar.", examples=[5.0]
+    )
 
 
 class Spend(BaseModel):
@@ -88,7 +90,7 @@ router = APIRouter(routes=[*_tokens.routes, *_projects.routes])
 
 
 async def _limit(given: Context, scope: str, scope_id: str, body: SpendLimit) -> Spend:
-    nano = int(body.limit_usd * _NANO)
+    nano = round(body.limit_usd * _NANO)
     await given.store.change(table.set_limit, scope, scope_id, body.period, nano, given.now())
     return await _spend(given, scope, scope_id)
 

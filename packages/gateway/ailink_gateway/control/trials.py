@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, Field, JsonValue
 
@@ -15,6 +16,7 @@ from ailink_gateway.grant import Grant
 from ailink_gateway.policy.compiled import Policy
 from ailink_gateway.policy.replies import Answer
 from ailink_gateway.policy.trial import GivenFacts, Outcome, RecordFacts, TrialLimiter, attempt
+from ailink_gateway.services import name_service
 from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.store.rows import Row
 from ailink_provider.errors import Failure
@@ -110,7 +112,7 @@ def of_records(policy: Policy, rows: Sequence[Row]) -> list[Trial]:
             for name, column in ((b"x-ailink-agent-name", "agent_name"), (b"x-session-id", "session_id"))
             if row[column]
         ]
-        exchange = _made(row["method"], row["path"], b"", headers, None)
+        exchange = _made(row["method"], quote(row["path"]), b"", headers, None)
         exchange.id = row["id"]
         exchange.grant = Grant(token_id=row["token_id"], token_name="", project_id=row["project_id"] or "")
         limiter.now = row["created_at"]
@@ -135,12 +137,16 @@ def _exchange(request: GivenRequest) -> Exchange:
     return exchange
 
 
-def _made(method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], ip: str | None) -> Exchange:
+def _made(method: str, raw_path: str, query: bytes, headers: list[tuple[bytes, bytes]], ip: str | None) -> Exchange:
+    path = unquote(raw_path)
     scope: dict[str, Any] = {
-        "method": method, "path": path, "raw_path": path.encode(), "query_string": query, "headers": headers,
+        "method": method, "path": path, "raw_path": raw_path.encode(), "query_string": query, "headers": headers,
         "client": (ip, 0) if ip is not None else None,
     }  # fmt: skip
-    return Exchange(scope, _never, _never_send, routes.match(method, path, query))
+    exchange = Exchange(scope, _never, _never_send, routes.match(method, path, query))
+    if exchange.route.service is not None:
+        name_service(exchange, exchange.route.service)
+    return exchange
 
 
 def _answer(exchange: Exchange, reply: GivenReply) -> Answer:

@@ -4,12 +4,11 @@
 ``Undecidable`` for what is not known.
 """
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -17,6 +16,7 @@ from ailink_gateway.envelope import read_document
 from ailink_gateway.policy import paths
 from ailink_gateway.policy.bodies import Body, read_body
 from ailink_gateway.policy.paths import MISSING, Path
+from ailink_gateway.services import PREFIX, spellings
 from ailink_provider.errors import Failure
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 NANO = 1_000_000_000
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 _UNREAD: Any = object()
 
 Spending: TypeAlias = "Callable[[Literal['token', 'project']], Spent]"
@@ -65,6 +64,15 @@ class Facts:
         return plain_path(self.exchange)
 
     @property
+    def paths(self) -> list[str]:
+        """All names of that path: of a service's call also those that it has at the gateway, below the service's."""
+        path = plain_path(self.exchange)
+        if self.exchange.service is None:
+            return [path]
+        prefix = PREFIX + self.exchange.service
+        return [path, *(prefix + spelling for spelling in spellings(path, _base(self.exchange)))]
+
+    @property
     def body_size(self) -> Any:
         """Bytes of the body."""
         return len(self.exchange.body)
@@ -93,9 +101,23 @@ class Facts:
             value = b", ".join(each for key, each in self.exchange.raw_headers if key == name) or value
         return value.decode("utf-8", "replace")
 
+    def header_values(self, name: bytes) -> list[Any]:
+        """Return the values of a header, of a repeated one each and all joined by commas: its reader may take any."""
+        value = self.header(name)
+        if value is MISSING:
+            return []
+        if len(self.exchange.headers) == len(self.exchange.raw_headers):
+            return [value]
+        each = [line.decode("utf-8", "replace") for key, line in self.exchange.raw_headers if key == name]
+        return [*each, value] if len(each) > 1 else [value]
+
     def query(self, name: str) -> list[Any]:
-        """Return the values of a query parameter."""
-        return [value for key, value in self.exchange.parameters() if key == name] if self.exchange.query else []
+        """Return the values of a query parameter. Some servers take a semicolon for an ampersand: those, too."""
+        query = self.exchange.query.decode("latin-1")
+        pairs = parse_qsl(query, keep_blank_values=True) if query else []
+        if ";" in query:
+            pairs += parse_qsl(query.replace(";", "&"), keep_blank_values=True)
+        return [value for key, value in pairs if key == name]
 
     def read_body(self) -> Body | None:
         """Return the body, read when it is first asked for. Raises ``Failure`` if it cannot be."""
@@ -255,11 +277,11 @@ def plain_path(exchange: "Exchange") -> str:
             param="path",
             reason="path_not_allowed",
         )
-    if exchange.targets and (version := _VERSION.search(exchange.targets[0].upstream.base)) is not None:
-        prefix = version[0]
-        if path != prefix and not path.startswith(prefix + "/"):
-            return prefix + path
-    return path
+    return spellings(path, _base(exchange))[0]
+
+
+def _base(exchange: "Exchange") -> str:
+    return exchange.targets[0].upstream.base if exchange.targets else ""
 
 
 def _plain(data: bytes) -> Any:

@@ -1,7 +1,7 @@
 """The fields that conditions may name, each compiled into what reads it off the facts of a call.
 
-A field is single (a value or MISSING) or several (a list): a repeated query parameter, the targets that may answer, a
-path with ``[*]``. A test of several is met if one of them meets it.
+A field is single (a value or MISSING) or several (a list): a repeated query parameter or header, the targets that may
+answer, a path with ``[*]``. A test of several is met if one of them meets it.
 """
 
 import re
@@ -86,7 +86,7 @@ def _reply_body(text: str, place: str) -> Field:
 
 def _header(text: str, place: str) -> Field:
     name = _header_name(text, place)
-    return Field(lambda facts: facts.header(name), False)
+    return Field(lambda facts: facts.header_values(name), True)
 
 
 def _reply_header(text: str, place: str) -> Field:

@@ -7,6 +7,7 @@ one that was approved.
 
 import re
 from datetime import UTC, datetime
+from time import monotonic
 
 import msgspec
 
@@ -19,6 +20,9 @@ from ailink_provider.errors import Failure
 
 LONGEST_WAIT = 300.0  # seconds that ``Prefer: wait`` may ask for
 POLL_PATH = "/api/v1/approvals/"
+PATIENCE = b"x-ailink-approval-timeout"
+EARLY = 0.1  # seconds by which a timer may be over too soon
+_SECONDS = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _PREFER_WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})", re.IGNORECASE)
 # What an answer said of its own connection, or of the exchange that fetched it.
 _OF_ITS_OWN = frozenset({b"content-length", b"transfer-encoding", b"connection", b"x-request-id"})
@@ -54,10 +58,16 @@ class Hold:
         return _answer(exchange, approval) if approval.over else self._accepted(approval)
 
     async def _hold(self, exchange: Exchange, approval: Approval) -> Reply:
+        patience, since = _patience(exchange), monotonic()
         try:
-            approval = await self._approvals.wait(approval.id)
+            approval = await self._approvals.wait(approval.id, patience)
+            if approval.status == "approved":  # it is being sent: what comes of it is the answer
+                approval = await self._approvals.wait(approval.id)
         finally:
             self._approvals.leave(approval.id)
+        if approval.status == "pending" and patience is not None and monotonic() - since > patience - EARLY:
+            message = f"Nobody approved this request within the {patience:g} seconds that it waits."
+            raise Failure("approval_timeout", message, policy_name=", ".join(approval.policy_names))
         if not approval.over:
             message = "The gateway is about to stop while this request waits for approval: send it again."
             raise Failure("all_upstreams_unavailable", message, retry_after=2)
@@ -107,6 +117,12 @@ def _check_unchanged(exchange: Exchange, approved: CanonicalRequest) -> None:
 def _outdated(why: str) -> Failure:
     message = f"The approval no longer holds, and nothing was sent: {why}. Send the request again."
     return Failure("policy_denied", message, reason="approval_outdated")
+
+
+def _patience(exchange: Exchange) -> float | None:
+    """Return how many seconds a model's caller waits for a decision; None as long as it takes."""
+    found = _SECONDS.fullmatch(exchange.headers.get(PATIENCE, b""))
+    return float(found[0]) if found else None
 
 
 def _preferred_wait(exchange: Exchange) -> float:

@@ -27,7 +27,7 @@ class Reserve:
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
-        if not self._ledger.limited(grant.token_id, grant.project_id):
+        if not exchange.caps and not self._ledger.limited(grant.token_id, grant.project_id):
             return await proceed(exchange)
         streamed = False
         try:
@@ -50,15 +50,21 @@ class Reserve:
             limit = DEFAULT_OUTPUT
         most = claim.most(limit)
         until = asyncio.get_running_loop().time() + WAIT_SECONDS
-        granted = await self._ledger.reserve(
-            exchange.id,
-            grant.token_id,
-            grant.project_id,
-            exchange.created_at,
-            least=most if where is None else min(most, claim.most(claim.least_limit)),
-            most=most,
-            until=until if exchange.deadline is None else min(until, exchange.deadline),
-        )
+        try:
+            granted = await self._ledger.reserve(
+                exchange.id,
+                grant.token_id,
+                grant.project_id,
+                exchange.created_at,
+                least=most if where is None else min(most, claim.most(claim.least_limit)),
+                most=most,
+                until=until if exchange.deadline is None else min(until, exchange.deadline),
+                caps=exchange.caps,
+            )
+        except Failure as failure:
+            if failure.policy_name is not None:
+                exchange.policy_result, exchange.policy_name = "deny", failure.policy_name
+            raise
         exchange.held_nano = granted
         if where is None:
             return

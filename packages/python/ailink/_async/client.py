@@ -29,7 +29,7 @@ from ailink._async.resources import (
 )
 from ailink._async.scope import AsyncScope
 from ailink._configuration import Configuration
-from ailink._requests import IDEMPOTENCY_HEADER, CallOptions, RequestOptions
+from ailink._requests import IDEMPOTENCY_HEADER, PATIENCE_HEADER, CallOptions, RequestOptions
 from ailink._retry import SAFE_METHODS
 from ailink.exceptions import AIlinkError, ApprovalTimeoutError
 
@@ -208,6 +208,7 @@ class AsyncClient:
         if not wait_for_approval:
             return await self._connection.request(method, path, **options)
         options.setdefault("timeout", approval_timeout + self._configuration.timeout)
+        options["headers"] = {PATIENCE_HEADER: f"{approval_timeout:.3f}", **(options.get("headers") or {})}
         try:
             response = await self._connection.request(method, path, **options)
         except AIlinkError as error:

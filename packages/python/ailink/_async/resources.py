@@ -275,10 +275,15 @@ class AsyncPrices(AsyncReadable[Price]):
 
 
 class AsyncAdminKeys(AsyncEditable[AdminKey]):
-    """Keys that manage the gateway: ``create(name=, scopes=[...])``, which returns the secret once, as ``secret``."""
+    """Keys that manage the gateway: ``create(name=, scopes=[...])``. ``create`` and ``rotate`` are the only ones to
+    return the secret, as ``key``."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection, "admin-keys", AdminKey)
+
+    async def rotate(self, identifier: str, /) -> AdminKey:
+        """Gives a key a new secret and ends the old one."""
+        return await self._item("POST", identifier, "rotate")
 
 
 class AsyncAudit(AsyncReadable[AuditLog]):

@@ -30,7 +30,7 @@ from ailink._sync.resources import (
 )
 from ailink._sync.scope import Scope
 from ailink._configuration import Configuration
-from ailink._requests import IDEMPOTENCY_HEADER, CallOptions, RequestOptions
+from ailink._requests import IDEMPOTENCY_HEADER, PATIENCE_HEADER, CallOptions, RequestOptions
 from ailink._retry import SAFE_METHODS
 from ailink.exceptions import AIlinkError, ApprovalTimeoutError
 
@@ -209,6 +209,7 @@ class AIlinkClient:
         if not wait_for_approval:
             return self._connection.request(method, path, **options)
         options.setdefault("timeout", approval_timeout + self._configuration.timeout)
+        options["headers"] = {PATIENCE_HEADER: f"{approval_timeout:.3f}", **(options.get("headers") or {})}
         try:
             response = self._connection.request(method, path, **options)
         except AIlinkError as error:

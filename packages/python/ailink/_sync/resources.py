@@ -276,10 +276,15 @@ class Prices(Readable[Price]):
 
 
 class AdminKeys(Editable[AdminKey]):
-    """Keys that manage the gateway: ``create(name=, scopes=[...])``, which returns the secret once, as ``secret``."""
+    """Keys that manage the gateway: ``create(name=, scopes=[...])``. ``create`` and ``rotate`` are the only ones to
+    return the secret, as ``key``."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, "admin-keys", AdminKey)
+
+    def rotate(self, identifier: str, /) -> AdminKey:
+        """Gives a key a new secret and ends the old one."""
+        return self._item("POST", identifier, "rotate")
 
 
 class Audit(Readable[AuditLog]):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from ailink_gateway.exchange import Cap
 from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
 from ailink_gateway.policy.shapes import Members
 from ailink_provider.errors import Failure
@@ -91,7 +92,9 @@ class Throttle(Struct, frozen=True):
 
 
 class SpendCap(Struct, frozen=True):
-    """Refuses calls once so much was spent in a period, by the token or the project that the policy is attached to."""
+    """Lets so much be spent in a period, by the token or the project that the policy is attached to: refuses calls once
+    it is, and has what others may cost be held before they are made.
+    """
 
     period: str
     limit_nano: int
@@ -102,6 +105,9 @@ class SpendCap(Struct, frozen=True):
 
     def apply(self, run: "Run", rule: Rule) -> Verdict:
         """See ``Action``."""
+        grant = run.exchange.grant
+        scope = "project" if grant is None or grant.token_id is None else run.policy.scope
+        run.exchange.caps.append(Cap(scope, self.period, self.limit_nano, run.policy.name))
         return self._judge(run)
 
     def foresee(self, run: "Run", rule: Rule) -> Foresight:
@@ -138,4 +144,4 @@ def read_spend_cap(members: Members, phase: str) -> SpendCap:
     """Read ``spend_cap{period, limit_usd}``."""
     period = members.choice("period", PERIODS)
     usd = members.number("limit_usd", least=0, most=1_000_000_000)
-    return SpendCap(period, int(Decimal(str(usd)) * 1_000_000_000))
+    return SpendCap(period, round(Decimal(str(usd)) * 1_000_000_000))

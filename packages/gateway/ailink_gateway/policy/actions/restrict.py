@@ -1,10 +1,11 @@
 """Actions that leave only some methods, paths or models open: the others are refused with a reason of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ailink_gateway.forward import posing_methods
 from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
 from ailink_gateway.policy.patterns import any_glob
 from ailink_gateway.policy.run import not_allowed
@@ -14,9 +15,6 @@ from ailink_provider.errors import Failure
 if TYPE_CHECKING:
     from ailink_gateway.grant import Target
     from ailink_gateway.policy.run import Run
-
-
-OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 
 
 class Methods(Struct, frozen=True):
@@ -37,7 +35,7 @@ class Methods(Struct, frozen=True):
         return self._judge(run)
 
     def _judge(self, run: "Run") -> Failure | None:
-        for method in (run.facts.method, *_posing(run)):
+        for method in (run.facts.method, *posing_methods(run.exchange)):
             if not self.is_open(method):
                 return self._refusal(run, method)
         return None
@@ -47,16 +45,10 @@ class Methods(Struct, frozen=True):
         return Failure("policy_denied", message, param="method", reason="method_not_allowed")
 
 
-def _posing(run: "Run") -> list[str]:
-    """Return the methods that a request asks to be taken for, by headers that some servers obey."""
-    headers = run.exchange.headers
-    return [headers[name].decode("latin-1").strip().upper() for name in OVERRIDES if name in headers]
-
-
 class Paths(Struct, frozen=True):
-    """Which paths are open."""
+    """Which paths are open. Of a service's call its path at the gateway counts as well as the one that is sent."""
 
-    is_open: Callable[[str], bool]
+    is_open: Callable[[Iterable[str]], bool]
 
     name = "paths"
     rewrites = False
@@ -71,17 +63,17 @@ class Paths(Struct, frozen=True):
         return self._judge(run)
 
     def _judge(self, run: "Run") -> Failure | None:
-        path = run.facts.path
-        if self.is_open(path):
+        paths = run.facts.paths
+        if self.is_open(paths):
             return None
-        message = f"The policy {run.policy.name} does not allow the path {path[:128]}."
+        message = f"The policy {run.policy.name} does not allow the path {paths[0][:128]}."
         return Failure("policy_denied", message, param="path", reason="path_not_allowed")
 
 
 class Models(Struct, frozen=True):
     """Which models may answer, by their bare name or as "provider/model"; calls of APIs ask none.
 
-    It holds for whatever later rules route to, too.
+    It holds for whatever later rules route to, too, and for names in any case: some vendors take them so.
     """
 
     is_open: Callable[[str, str], bool]
@@ -118,14 +110,22 @@ def read_methods(members: Members, phase: str) -> Methods:
 
 def read_paths(members: Members, phase: str) -> Paths:
     """Read ``paths{allow, deny}``: globs."""
-    return Paths(_opened(members))
+    allow, deny = _globs(members)
+
+    def is_open(paths: Iterable[str]) -> bool:
+        if deny is not None and any(map(deny, paths)):
+            return False
+        return allow is None or any(map(allow, paths))
+
+    return Paths(is_open)
 
 
 def read_models(members: Members, phase: str) -> Models:
     """Read ``models{allow, deny}``: globs."""
-    allow, deny = _globs(members)
+    allow, deny = _globs(members, str.lower)
 
     def is_open(model: str, provider: str) -> bool:
+        model, provider = model.lower(), provider.lower()
         if deny is not None and (deny(model) or deny(f"{provider}/{model}")):
             return False
         return allow is None or allow(model) or allow(f"{provider}/{model}")
@@ -133,16 +133,13 @@ def read_models(members: Members, phase: str) -> Models:
     return Models(is_open)
 
 
-def _opened(members: Members) -> Callable[[str], bool]:
-    allow, deny = _globs(members)
-    return lambda text: not (deny is not None and deny(text)) and (allow is None or allow(text))
-
-
-def _globs(members: Members) -> tuple[Callable[[str], bool] | None, Callable[[str], bool] | None]:
+def _globs(
+    members: Members, spell: Callable[[str], str] = str
+) -> tuple[Callable[[str], bool] | None, Callable[[str], bool] | None]:
     allow, deny = _lists(members)
     return (
-        None if allow is None else any_glob(allow, members.at("allow")),
-        None if deny is None else any_glob(deny, members.at("deny")),
+        None if allow is None else any_glob(tuple(map(spell, allow)), members.at("allow")),
+        None if deny is None else any_glob(tuple(map(spell, deny)), members.at("deny")),
     )
 
 
