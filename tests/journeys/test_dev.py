@@ -282,6 +282,18 @@ def test_settings_that_stop_the_start(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "nothing was made"
 
 
+def test_help_names_every_setting(tmp_path: Path) -> None:
+    documented = Path(__file__).parents[2].joinpath("docs", "running.md").read_text()
+    settings = re.findall(r"^\| `(AILINK_\w+)`", documented, re.MULTILINE)
+    assert {"AILINK_MASTER_KEY", "AILINK_BODY_DAYS"} <= set(settings)
+    for command in ("dev", "serve"):
+        shown = run_ailink(command, "--help", cwd=tmp_path).stdout
+        assert [name for name in settings if name not in shown] == []
+        assert "OPENAI_API_KEY" in shown and "NAME_FILE" in shown
+    commands = run_ailink("--help", cwd=tmp_path).stdout
+    assert not re.search(r"[a-z]\.\.\.$", commands, re.MULTILINE), "nothing is cut short"
+
+
 def test_db(tmp_path: Path) -> None:
     """Status makes nothing; upgrade makes the database, does no harm the second time, and none to a newer one."""
     kept = tmp_path / "kept"

@@ -28,16 +28,36 @@ _config = click.option(
 )
 
 
+# \b keeps the lines that follow it as they are.
+_ENVIRONMENT = """
+\b
+Environment (each secret also as NAME_FILE, the path of a file that holds it):
+  AILINK_MASTER_KEY       64 hex characters; seals what is stored
+  AILINK_ADMIN_KEY        starts with ailink_admin_; manages the gateway
+  OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY ...
+                          makes that provider's models available
+  OPENAI_BASE_URL, ANTHROPIC_BASE_URL, OLLAMA_BASE_URL ...
+                          where a provider is reached instead
+  AILINK_ALLOW_UPSTREAMS  CIDRs or host:port that may be private
+  AILINK_TRUSTED_PROXIES  addresses whose X-Forwarded-For is believed
+  AILINK_PUBLIC_URL       what links in notifications begin with
+  AILINK_AUDIT_DAYS       how long audit rows are kept (for good)
+  AILINK_BODY_DAYS        how long bodies are kept (30)
+  AILINK_METRICS_OPEN     true: /metrics is shown to other machines, too
+"""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ailink-gateway", prog_name="ailink")
 def main() -> None:
     """AIlink: one gateway between AI agents and everything they call.
 
-    Start with `ailink dev`. Flags win over the environment, the environment over the config file.
+    Start with `ailink dev`; `ailink serve --help` lists what the environment may hold. Flags win over the environment,
+    the environment over the config file.
     """
 
 
-@main.command()
+@main.command(epilog=_ENVIRONMENT, short_help="Run for development: no key needed.")
 @_host
 @_port
 @_data
@@ -60,7 +80,7 @@ def dev(host: str | None, port: int | None, data: Path | None, config: Path | No
     _run(settings, kept)
 
 
-@main.command()
+@main.command(epilog=_ENVIRONMENT, short_help="Run for production.")
 @_host
 @_port
 @_data
@@ -106,7 +126,7 @@ def status(data: Path | None) -> None:
         store.close()
 
 
-@main.group()
+@main.group(short_help="Prove or export the audit.")
 def audit() -> None:
     """Prove or export the audit of a data directory, whether or not a gateway runs on it."""
 
