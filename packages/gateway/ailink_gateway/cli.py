@@ -187,11 +187,16 @@ class _Kept:
         import msgspec
 
         self._path = data_dir / "dev.json"
-        if self._path.exists():
-            self.secrets: dict[str, str] = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-        else:
-            self.secrets = {"admin_key": ADMIN_PREFIX + secrets.token_hex(24), "master_key": secrets.token_hex(32)}
-            self.keep()
+        try:
+            if self._path.exists():
+                self.secrets: dict[str, str] = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+            else:
+                self.secrets = {"admin_key": ADMIN_PREFIX + secrets.token_hex(24), "master_key": secrets.token_hex(32)}
+                self.keep()
+        except OSError as error:
+            _fail(_unusable(data_dir, error))
+        except msgspec.DecodeError:
+            _fail(f"{self._path} is damaged: put it back as it was, or give another data directory.")
 
     def keep(self) -> None:
         """Write the file."""
@@ -277,15 +282,26 @@ def _run(settings: Settings, kept: _Kept | None) -> None:
 
             token = kept.secrets["token"] = development_token(store, vault, kept.secrets.get("token"))
             kept.keep()
-        gateway = Gateway(settings, store, vault, spool)
-        running = server(
-            gateway, settings.host, settings.port, lambda port: _announce(settings, port, token), gateway.closing
-        )
-        running.run()
     except (Failure, SpoolBusy) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(_unusable(settings.data_dir, error))
+    gateway = Gateway(settings, store, vault, spool)
+    running = server(
+        gateway, settings.host, settings.port, lambda port: _announce(settings, port, token), gateway.closing
+    )
+    try:
+        running.run()
+    except SystemExit:  # uvicorn's way to say that the address could not be had; it has logged why
+        at = f"port {settings.port} of {settings.host}"
+        click.secho(f"ailink: {at} cannot be listened on: give another --port or --host.", err=True, fg="red")
+        sys.exit(1)
     if not running.started:
         sys.exit(1)
+
+
+def _unusable(data_dir: Path, error: OSError) -> str:
+    return f"The data directory {data_dir} cannot be used ({error.strerror}): give another one with --data."
 
 
 def _announce(settings: Settings, port: int, token: str | None) -> None:
