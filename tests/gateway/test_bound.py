@@ -316,6 +316,22 @@ def test_a_key_that_stands_twice_beside_media_is_refused() -> None:
         extent(read_members(body), body)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (GENERATE, b'{"generationConfig":{"maxOutputTokens":90000,"maxOutputTokens":1}}'),
+        (GENERATE, b'{"generationConfig":{"thinkingConfig":{"thinkingBudget":9000,"thinkingBudget":1}}}'),
+        (MESSAGES, b'{"max_tokens":9,"thinking":{"type":"enabled","budget_tokens":9000,"budget_tokens":1}}'),
+        (MESSAGES, b'{"max_tokens":9,"tools":[{"type":"web_search_20260209","type":"custom"}]}'),
+    ],
+)
+def test_what_costs_is_not_said_twice(make: Callable[..., Exchange], path: str, body: bytes) -> None:
+    exchange = make({}, path)
+    exchange.body, exchange.members = body, read_members(body)
+    with pytest.raises(Failure, match="stands twice"):
+        Claim(exchange)
+
+
 def test_what_is_not_in_the_body_is_bounded_by_the_window(make: Callable[..., Exchange]) -> None:
     body = {"input": "x", "previous_response_id": "resp_1", "max_output_tokens": 1}
     known = Claim(make(body, RESPONSES, facts=Facts(context_window=5000)))

@@ -43,12 +43,24 @@ def test_another_method_on_it_is_refused_in_its_dialect(
         ("/models", "openai_chat", None),
         ("/v1/models/gpt-4o", "openai_chat", "gpt-4o"),
         ("/v1/models/openai/gpt-4o", "openai_chat", "openai/gpt-4o"),
+        ("/models/gpt-4o", "openai_chat", "gpt-4o"),
         ("/v1beta/models", "gemini", None),
+        ("/v1beta/models/gemini-2.5-flash", "gemini", "gemini-2.5-flash"),
     ],
 )
 def test_models_are_listed(path: str, dialect: str, model: str | None) -> None:
     route = match("GET", path, b"")
     assert (route.kind, route.dialect.name, route.model) == ("models", dialect, model)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-4o"])
+@pytest.mark.parametrize(
+    ("header", "dialect"),
+    [(b"anthropic-version", "anthropic_messages"), (b"x-goog-api-key", "gemini"), (b"x-api-key", "openai_chat")],
+)
+def test_models_are_listed_as_the_client_reads_them(path: str, header: bytes, dialect: str) -> None:
+    route = match("GET", path, b"", [(b"host", b"here"), (header, b"x")])
+    assert (route.kind, route.dialect.name) == ("models", dialect)
 
 
 @pytest.mark.parametrize("version", ["v1beta", "v1"])

@@ -28,7 +28,7 @@ def test_flags_win_over_the_environment_over_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"AILINK_MASTER_KEY": ""}, "AILINK_MASTER_KEY is not set"),
+        ({"AILINK_MASTER_KEY": ""}, "AILINK_MASTER_KEY is empty"),
         ({"AILINK_MASTER_KEY": "0" * 64}, "AILINK_MASTER_KEY is a default"),
         ({"AILINK_MASTER_KEY": "deadbeef" * 8}, "AILINK_MASTER_KEY is a default"),
         ({"AILINK_MASTER_KEY": "0123456789abcdef" * 4}, "AILINK_MASTER_KEY is a default"),
@@ -37,7 +37,15 @@ def test_flags_win_over_the_environment_over_defaults(tmp_path: Path) -> None:
         ({"AILINK_ADMIN_KEY": "your-admin-key"}, "AILINK_ADMIN_KEY"),
         ({"AILINK_ADMIN_KEY": "ailink_admin_"}, "AILINK_ADMIN_KEY"),
         ({"AILINK_ADMIN_KEY": "ailink_admin_" + "a" * 40}, "AILINK_ADMIN_KEY"),
-        ({"AILINK_ADMIN_KEY": "", "AILINK_HOST": "0.0.0.0"}, "AILINK_ADMIN_KEY is not set"),
+        ({"AILINK_MASTER_KEY": bytes(range(32)).hex()}, "AILINK_MASTER_KEY is a default"),
+        ({"AILINK_ADMIN_KEY": "ailink_admin_" + "0123456789abcdef" * 2}, "AILINK_ADMIN_KEY"),
+        ({"AILINK_ADMIN_KEY": "ailink_admin_" + "q7w3e9" * 5}, "AILINK_ADMIN_KEY"),
+        ({"AILINK_ADMIN_KEY": ""}, "AILINK_ADMIN_KEY is empty"),
+        ({"AILINK_ADMIN_KEY": "", "AILINK_ADMIN_KEY_FILE": "/dev/null"}, "AILINK_ADMIN_KEY"),
+        ({"OPENAI_API_KEY": "sk-..."}, "OPENAI_API_KEY is a placeholder"),
+        ({"OPENAI_API_KEY": "sk-your-api-key"}, "OPENAI_API_KEY is a placeholder"),
+        ({"ANTHROPIC_API_KEY": "<key>"}, "ANTHROPIC_API_KEY is a placeholder"),
+        ({"GEMINI_API_KEY": "xxxx"}, "GEMINI_API_KEY is a placeholder"),
         ({"AILINK_PORT": "http"}, "AILINK_PORT"),
         ({"AILINK_PORT": "70000"}, "AILINK_PORT"),
         ({"AILINK_ALLOW_UPSTREAMS": "not an address"}, "AILINK_ALLOW_UPSTREAMS"),
@@ -56,8 +64,19 @@ def test_what_must_not_stand(change: dict[str, str], says: str) -> None:
         assert len(value) < 20 or value not in str(caught.value), "a secret is not repeated"
 
 
+def test_without_an_admin_key_only_this_machine_is_served() -> None:
+    without = {name: value for name, value in GOOD.items() if name != "AILINK_ADMIN_KEY"}
+    assert load("serve", without).admin_key is None
+    with pytest.raises(SettingsError, match="AILINK_ADMIN_KEY is not set"):
+        load("serve", without, host="0.0.0.0")
+
+
+def test_an_empty_key_of_a_provider_is_none() -> None:
+    assert load("serve", {**GOOD, "OPENAI_API_KEY": ""}).providers["openai"].key is None
+
+
 def test_development_needs_nothing_and_stays_here() -> None:
-    settings = load("dev", {})
+    settings = load("dev", {"AILINK_ADMIN_KEY": ""})
     assert settings.admin_key is None
     assert "127.0.0.0/8" in settings.allow_upstreams
     for host in ("0.0.0.0", "192.168.1.5", "::", "example.com"):

@@ -13,6 +13,7 @@ from ailink_gateway.grant import Grant, Target, Upstream
 from ailink_gateway.speech import Speech, speak
 from ailink_gateway.thoughts import Turn
 from ailink_provider.catalog import facts
+from ailink_provider.errors import Failure
 
 GEMINI, CLAUDE = "gemini-3-pro-preview", "claude-opus-5-5"
 ASKED = {"role": "user", "content": "Weather?"}
@@ -84,6 +85,17 @@ def test_a_relay_asks_for_nothing_and_keeps_nothing(speaks: Callable[..., Speech
     speech = speaks("openai", "gpt-4o", CALLED, tools=TOOLS)
     speech.whole(json.dumps({"choices": [{"message": CALLED[1]}]}).encode())
     assert (thoughts.asked, thoughts.kept) == (0, 0)
+
+
+def test_an_error_with_status_200_is_no_reply(speaks: Callable[..., Speech]) -> None:
+    with pytest.raises(Failure) as raised:
+        speaks("openai", "gpt-4o", [ASKED]).whole(b'{"error": {"message": "slow down", "code": 429}}')
+    assert (raised.value.code, raised.value.message) == ("rate_limit_exceeded", "slow down")
+
+
+@pytest.mark.parametrize("body", [b'{"id": "r", "error": {"message": "x"}}', b'{"ok": true}', b'{"error": null}'])
+def test_a_relay_leaves_the_rest_to_the_client(speaks: Callable[..., Speech], body: bytes) -> None:
+    assert speaks("openai", "gpt-4o", [ASKED]).whole(body) == body
 
 
 def test_a_conversation_without_calls_asks_for_nothing(speaks: Callable[..., Speech], thoughts: Watched) -> None:

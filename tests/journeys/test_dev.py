@@ -282,6 +282,37 @@ def test_settings_that_stop_the_start(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "nothing was made"
 
 
+def test_what_stops_the_start_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "dev.json").write_text("{")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments, code, says in (
+            (("dev", "--data", "file/data"), 2, "data directory file/data cannot be used"),
+            (("dev", "--data", "damaged"), 2, "dev.json is damaged"),
+            (("dev", "--port", port), 1, f"port {port} of 127.0.0.1 cannot be listened on"),
+        ):
+            ended = run_ailink(*arguments, cwd=tmp_path)
+            assert (ended.returncode, "Traceback" in ended.stdout) == (code, False), ended.stdout
+            assert says in ended.stdout
+    keys = {"AILINK_MASTER_KEY": secrets.token_hex(32), "AILINK_ADMIN_KEY": f"ailink_admin_{secrets.token_hex(20)}"}
+    ended = run_ailink("serve", "--data", "file/data", cwd=tmp_path, **keys)
+    assert (ended.returncode, "cannot be used" in ended.stdout) == (2, True), ended.stdout
+
+
+def test_help_names_every_setting(tmp_path: Path) -> None:
+    documented = Path(__file__).parents[2].joinpath("docs", "running.md").read_text()
+    settings = re.findall(r"^\| `(AILINK_\w+)`", documented, re.MULTILINE)
+    assert {"AILINK_MASTER_KEY", "AILINK_BODY_DAYS"} <= set(settings)
+    for command in ("dev", "serve"):
+        shown = run_ailink(command, "--help", cwd=tmp_path).stdout
+        assert [name for name in settings if name not in shown] == []
+        assert "OPENAI_API_KEY" in shown and "NAME_FILE" in shown
+    commands = run_ailink("--help", cwd=tmp_path).stdout
+    assert not re.search(r"[a-z]\.\.\.$", commands, re.MULTILINE), "nothing is cut short"
+
+
 def test_db(tmp_path: Path) -> None:
     """Status makes nothing; upgrade makes the database, does no harm the second time, and none to a newer one."""
     kept = tmp_path / "kept"

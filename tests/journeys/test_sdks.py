@@ -10,6 +10,7 @@ import anthropic
 import openai
 import pytest
 from google import genai
+from google.genai import errors as genai_errors
 from google.genai import types
 
 from ailink_provider.testing import MockUpstream
@@ -216,6 +217,26 @@ def test_models(gateway: Gateway, token: str) -> None:
         assert client.models.retrieve("gpt-4o").id == "gpt-4o"
         with pytest.raises(openai.NotFoundError):
             client.models.retrieve("nothing-like-it")
+
+
+def test_models_as_anthropic_lists_them(gateway: Gateway, token: str) -> None:
+    with anthropic.Anthropic(base_url=gateway.url, api_key=token, max_retries=0) as client:
+        names = [model.display_name for model in client.models.list()]
+        assert {"gpt-4o", "claude-opus-4-6", "gemini-2.5-flash"} <= set(names)
+        assert client.models.retrieve("claude-opus-4-6").display_name == "claude-opus-4-6"
+        with pytest.raises(anthropic.NotFoundError):
+            client.models.retrieve("nothing-like-it")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+def test_models_as_gemini_lists_them(gateway: Gateway, token: str, version: str) -> None:
+    options = types.HttpOptions(base_url=gateway.url, api_version=version)
+    with genai.Client(api_key=token, http_options=options) as client:
+        names = [model.name for model in client.models.list()]
+        assert {"models/gpt-4o", "models/claude-opus-4-6", "models/gemini-2.5-flash"} <= set(names)
+        assert client.models.get(model="gemini-2.5-flash").name == "models/gemini-2.5-flash"
+        with pytest.raises(genai_errors.ClientError, match="NOT_FOUND"):
+            client.models.get(model="nothing-like-it")
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

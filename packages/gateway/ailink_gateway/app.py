@@ -197,7 +197,10 @@ class Gateway:
             await self.control(scope, receive, send)
         else:
             exchange = Exchange(
-                scope, receive, send, routes.match(scope["method"], scope["path"], scope["query_string"])
+                scope,
+                receive,
+                send,
+                routes.match(scope["method"], scope["path"], scope["query_string"], scope["headers"]),
             )
             if exchange.client_ip in self._proxies:
                 exchange.client_ip = client_ip(exchange.client_ip, exchange.raw_headers, self._proxies)

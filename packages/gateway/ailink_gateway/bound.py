@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import encode
 
+from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Target
 from ailink_gateway.media import Extent, extent
@@ -27,7 +28,6 @@ LEAST_LIMIT = 16  # tokens; to which a translation may raise a limit
 _CACHE_MARK = b"cache_control"
 _SOUND = (b"audio", b"AUDIO")
 _any = msgspec.json.Decoder(Any)
-_members = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Asked(Struct):
@@ -124,7 +124,10 @@ class Claim:
 
 
 def asked(members: dict[str, Raw], where: OutputLimit) -> Asked:
-    """Return how much a request asks for. What is no number asks for nothing: its upstream will refuse it."""
+    """Return how much a request asks for. What is no number asks for nothing: its upstream will refuse it.
+
+    Raises ``Failure`` (``invalid_request``) for a limit that stands twice.
+    """
     found = Asked()
     for level in _levels(members, where):
         for name in where.fields:
@@ -170,10 +173,10 @@ def _levels(members: dict[str, Raw], where: OutputLimit) -> list[dict[str, Raw]]
 
 
 def _object(raw: Raw | None) -> dict[str, Raw]:
-    try:
-        return _members.decode(raw) if raw is not None else {}
-    except msgspec.ValidationError:
-        return {}
+    """Return the members of an object, none of what is no object. Raises ``Failure`` for one that stands twice, as the
+    upstream might believe the other.
+    """
+    return read_members(bytes(raw)) if raw is not None and bytes(raw)[:1] == b"{" else {}
 
 
 def _budget(raw: Raw, where: OutputLimit) -> int:

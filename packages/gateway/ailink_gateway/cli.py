@@ -28,16 +28,36 @@ _config = click.option(
 )
 
 
+# \b keeps the lines that follow it as they are.
+_ENVIRONMENT = """
+\b
+Environment (each secret also as NAME_FILE, the path of a file that holds it):
+  AILINK_MASTER_KEY       64 hex characters; seals what is stored
+  AILINK_ADMIN_KEY        starts with ailink_admin_; manages the gateway
+  OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY ...
+                          makes that provider's models available
+  OPENAI_BASE_URL, ANTHROPIC_BASE_URL, OLLAMA_BASE_URL ...
+                          where a provider is reached instead
+  AILINK_ALLOW_UPSTREAMS  CIDRs or host:port that may be private
+  AILINK_TRUSTED_PROXIES  addresses whose X-Forwarded-For is believed
+  AILINK_PUBLIC_URL       what links in notifications begin with
+  AILINK_AUDIT_DAYS       how long audit rows are kept (for good)
+  AILINK_BODY_DAYS        how long bodies are kept (30)
+  AILINK_METRICS_OPEN     true: /metrics is shown to other machines, too
+"""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ailink-gateway", prog_name="ailink")
 def main() -> None:
     """AIlink: one gateway between AI agents and everything they call.
 
-    Start with `ailink dev`. Flags win over the environment, the environment over the config file.
+    Start with `ailink dev`; `ailink serve --help` lists what the environment may hold. Flags win over the environment,
+    the environment over the config file.
     """
 
 
-@main.command()
+@main.command(epilog=_ENVIRONMENT, short_help="Run for development: no key needed.")
 @_host
 @_port
 @_data
@@ -60,7 +80,7 @@ def dev(host: str | None, port: int | None, data: Path | None, config: Path | No
     _run(settings, kept)
 
 
-@main.command()
+@main.command(epilog=_ENVIRONMENT, short_help="Run for production.")
 @_host
 @_port
 @_data
@@ -106,7 +126,7 @@ def status(data: Path | None) -> None:
         store.close()
 
 
-@main.group()
+@main.group(short_help="Prove or export the audit.")
 def audit() -> None:
     """Prove or export the audit of a data directory, whether or not a gateway runs on it."""
 
@@ -167,11 +187,16 @@ class _Kept:
         import msgspec
 
         self._path = data_dir / "dev.json"
-        if self._path.exists():
-            self.secrets: dict[str, str] = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-        else:
-            self.secrets = {"admin_key": ADMIN_PREFIX + secrets.token_hex(24), "master_key": secrets.token_hex(32)}
-            self.keep()
+        try:
+            if self._path.exists():
+                self.secrets: dict[str, str] = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+            else:
+                self.secrets = {"admin_key": ADMIN_PREFIX + secrets.token_hex(24), "master_key": secrets.token_hex(32)}
+                self.keep()
+        except OSError as error:
+            _fail(_unusable(data_dir, error))
+        except msgspec.DecodeError:
+            _fail(f"{self._path} is damaged: put it back as it was, or give another data directory.")
 
     def keep(self) -> None:
         """Write the file."""
@@ -257,15 +282,26 @@ def _run(settings: Settings, kept: _Kept | None) -> None:
 
             token = kept.secrets["token"] = development_token(store, vault, kept.secrets.get("token"))
             kept.keep()
-        gateway = Gateway(settings, store, vault, spool)
-        running = server(
-            gateway, settings.host, settings.port, lambda port: _announce(settings, port, token), gateway.closing
-        )
-        running.run()
     except (Failure, SpoolBusy) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(_unusable(settings.data_dir, error))
+    gateway = Gateway(settings, store, vault, spool)
+    running = server(
+        gateway, settings.host, settings.port, lambda port: _announce(settings, port, token), gateway.closing
+    )
+    try:
+        running.run()
+    except SystemExit:  # uvicorn's way to say that the address could not be had; it has logged why
+        at = f"port {settings.port} of {settings.host}"
+        click.secho(f"ailink: {at} cannot be listened on: give another --port or --host.", err=True, fg="red")
+        sys.exit(1)
     if not running.started:
         sys.exit(1)
+
+
+def _unusable(data_dir: Path, error: OSError) -> str:
+    return f"The data directory {data_dir} cannot be used ({error.strerror}): give another one with --data."
 
 
 def _announce(settings: Settings, port: int, token: str | None) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw, Struct
-from msgspec.json import decode
 
-from ailink_gateway.envelope import read_tree
+from ailink_gateway.envelope import read_document, read_tree
 
 # An encoding at the lowest rates in use has more than sixteen characters of base64 for each token that it counts for.
 SOUND_CHARACTERS_A_TOKEN = 16
@@ -54,11 +53,11 @@ class Extent(Struct):
 def extent(members: Mapping[str, Raw], body: bytes) -> Extent:
     """Return what a request's body counts for at most. ``members`` are its own, undecoded.
 
-    Raises ``Failure`` (``invalid_request``) for a body that has media and says a key twice.
+    Raises ``Failure`` (``invalid_request``) for a body with media, or tools, in which a key stands twice.
     """
     found = Extent(len(body))
     if "tools" in members:
-        tools = decode(members["tools"])
+        tools = read_document(bytes(members["tools"]))
         found.tokens += TOOL_TOKENS
         found.open_ended = _runs_tools(tools)
     for name in _ELSEWHERE.intersection(members):

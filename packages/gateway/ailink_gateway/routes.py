@@ -5,10 +5,12 @@ Only the vendors' own paths are listed. ``/v1`` may be left out of OpenAI's. Not
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ailink_provider.builtin import dialects
 from ailink_provider.dialects import Dialect
@@ -54,7 +56,9 @@ VERBS = {
     "batchEmbedContents": ("embeddings", False),
 }
 _VERB_PATH = re.compile(r"/v1(?:beta)?/models/(.+):([A-Za-z]+)")
-_ONE_MODEL = re.compile(r"/v1/models/([^:]+)")
+_ONE_MODEL = re.compile(r"(/v1beta|/v1|)/models/([^:]+)")
+# Vendors share the path of their lists of models. Whose list a client can read shows in a header that it sends.
+_READERS = ((b"anthropic-version", "anthropic_messages"), (b"x-goog-api-key", "gemini"))
 _SHORT = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses")
 
 _SERVICE = re.compile(r"/v1/proxy/services/([^/]+)(?:/.*)?")
@@ -76,14 +80,23 @@ def _table() -> dict[tuple[str, str], Route]:
     return routes
 
 
-def match(method: str, path: str, query: bytes) -> Route:
-    """Return where a request leads. Never fails: what is not in the table is an API's."""
+def match(method: str, path: str, query: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> Route:
+    """Return where a request leads; ``headers`` have lower-case names. Never fails: what is not in the table is an
+    API's.
+    """
     route = _table().get((method, path))
-    if route is not None:
-        return route
-    if found := _VERB_PATH.fullmatch(path):
+    if route is None and (found := _VERB_PATH.fullmatch(path)):
         return _verb(method, found, query)
-    return _other(method, path)
+    route = route or _other(method, path)
+    return _in_words_of(route, headers) if route.kind == "models" else route
+
+
+def _in_words_of(route: Route, headers: Sequence[tuple[bytes, bytes]]) -> Route:
+    sent = {name for name, _ in headers}
+    for header, dialect in _READERS:
+        if header in sent:
+            return replace(route, dialect=dialects()[dialect])
+    return route
 
 
 def _verb(method: str, found: re.Match[str], query: bytes) -> Route:
@@ -103,7 +116,7 @@ def _other(method: str, path: str) -> Route:
     if found := _SERVICE.fullmatch(path):
         return Route("api", dialect, service=found[1])
     if method == "GET" and (found := _ONE_MODEL.fullmatch(path)):
-        return Route("models", dialect, "models", found[1])
+        return Route("models", dialects()["gemini"] if found[1] == "/v1beta" else dialect, "models", found[2])
     if _CLOSED.fullmatch(path):
         return Route("closed", dialect)
     for (_, known), route in _table().items():

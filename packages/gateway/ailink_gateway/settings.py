@@ -28,6 +28,8 @@ _PLACEHOLDERS = re.compile(
     r"\.\.\.|example|placeholder|change.?me|your[-_]|secret$|password|<|>|^ailink_admin_(test|admin|key|x+)$",
     re.IGNORECASE,
 )
+_PLACEHOLDER_KEYS = re.compile(r"\.\.\.|<|>|change.?me|your[-_]|^\W*(sk-)?x*$", re.IGNORECASE)
+_COUNTED = ("0123456789", "1234567890", "abcdefghij", "00010203", "00112233")
 
 
 class SettingsError(Exception):
@@ -126,6 +128,8 @@ def load(
 ) -> Settings:
     """Return the settings of this start. Raises ``SettingsError`` naming the first one that is wrong."""
     read = _Environment(environment)
+    if mode == "serve":
+        read.refuse_empty("AILINK_ADMIN_KEY", "AILINK_MASTER_KEY")
     for name in ("AILINK_DATABASE_URL", "AILINK_REDIS_URL"):
         if read.text(name):
             raise SettingsError(
@@ -211,6 +215,13 @@ class _Environment:
         if self.text(name):
             raise SettingsError(f"Both {name} and {name}_FILE are set: keep one.")
         return self.file(f"{name}_FILE")
+
+    def refuse_empty(self, *names: str) -> None:
+        """Raise ``SettingsError`` for a secret that is set, itself or as a file, and empty."""
+        for name in names:
+            for source in (name, f"{name}_FILE"):
+                if source in self._values and not self.secret(name):
+                    raise SettingsError(f"{source} is empty: put the secret there, or unset it.")
 
     def file(self, name: str) -> str | None:
         """What stands in the file that the variable ``name`` points to."""
@@ -303,6 +314,11 @@ def _check(settings: Settings) -> None:
             "AILINK_MASTER_KEY is not set: make one with `openssl rand -hex 32` and keep it safe, "
             "it opens every stored secret."
         )
+    for name, setting in settings.providers.items():
+        if setting.key is not None and _PLACEHOLDER_KEYS.search(setting.key):
+            raise SettingsError(
+                f"{providers()[name].key_source} is a placeholder: put {name}'s own key there, or unset it."
+            )
     if settings.admin_key is None and not is_loopback(settings.host):
         raise SettingsError(
             f"AILINK_ADMIN_KEY is not set: listening on {settings.host} needs one. "
@@ -315,21 +331,24 @@ def check_admin_key(key: str) -> None:
     if not key.startswith(ADMIN_PREFIX):
         raise SettingsError(f"AILINK_ADMIN_KEY must start with {ADMIN_PREFIX}.")
     rest = key.removeprefix(ADMIN_PREFIX)
-    if _PLACEHOLDERS.search(key) or len(rest) < 20 or len(set(rest)) < 6 or not re.fullmatch(r"[A-Za-z0-9_-]+", rest):
+    weak = len(rest) < 20 or len(set(rest)) < 6 or _is_patterned(rest)
+    if weak or _PLACEHOLDERS.search(key) or not re.fullmatch(r"[A-Za-z0-9_-]+", rest):
         raise SettingsError(
             f"AILINK_ADMIN_KEY is empty, short or a placeholder: "
             f'make one with `echo "{ADMIN_PREFIX}$(openssl rand -hex 24)"`.'
         )
 
 
+def _is_patterned(text: str) -> bool:
+    """Whether ``text`` is some part of it again and again, or begins to count: no dice were thrown for it."""
+    text = text.lower()
+    repeats = any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1))
+    return repeats or text.startswith(_COUNTED)
+
+
 def check_master_key(key: str) -> None:
     """Raise ``SettingsError`` unless ``key`` is 64 hex characters that look random."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", key):
         raise SettingsError("AILINK_MASTER_KEY must be 64 hex characters: make one with `openssl rand -hex 32`.")
-    digits = key.lower()
-    if (
-        len(set(digits)) < 8
-        or any(digits == digits[:size] * (64 // size) for size in (1, 2, 4, 8, 16, 32))
-        or digits.startswith("0123456789abcdef")
-    ):
+    if len(set(key.lower())) < 8 or _is_patterned(key):
         raise SettingsError("AILINK_MASTER_KEY is a default or repeated key: make one with `openssl rand -hex 32`.")

@@ -55,12 +55,15 @@ class Relay:
         self.body = encode(members)
 
     def whole(self, body: bytes) -> bytes:
-        """Return the client's body for the upstream's."""
+        """Return the client's body for the upstream's. Raises the ``Failure`` of an error that came with status 200."""
         try:
-            _OBJECT.decode(body)
+            members = _OBJECT.decode(body)
         except (ValueError, RecursionError):
             raise not_a_reply(body) from None
         self.measured = self._operation.measure(body)
+        # A reply that failed has an id and is the client's to read; what has none is no reply.
+        if self.measured.failure is not None and _given(members, "error") and not _given(members, "id"):
+            raise self.measured.failure
         return body
 
     def feed(self, chunk: bytes) -> bytes:
@@ -193,6 +196,10 @@ class Translation:
 
 
 Speech: TypeAlias = Relay | Translation
+
+
+def _given(members: dict[str, msgspec.Raw], name: str) -> bool:
+    return bytes(members.get(name, b"null")) != b"null"
 
 
 def speak(exchange: Exchange, target: Target, thoughts: Thoughts) -> Speech:

@@ -31,6 +31,12 @@ async def test_health_and_readiness(caller: Caller, failing: set[str]) -> None:
     assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 503)])
+async def test_a_monitor_may_ask_with_head(caller: Caller, failing: set[str], path: str, status: int) -> None:
+    failing.add("spool")
+    assert (await caller().request("HEAD", path)).status_code == status
+
+
 async def test_a_dead_database_is_not_ready(caller: Caller, store: Store) -> None:
     store.close()
     response = await caller().get("/readyz")

@@ -29,12 +29,15 @@ class Readiness(BaseModel):
     checks: dict[str, Literal["ok", "failed"]] = Field(examples=[{"store": "ok", "spool": "ok"}])
 
 
+# Load balancers and monitors ask with HEAD, too.
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def get_health() -> Health:
     """Tell that the process is alive."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def get_readiness(response: Response, given: Given) -> Readiness:
     """Tell whether the gateway is ready for calls."""

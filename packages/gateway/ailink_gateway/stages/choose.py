@@ -83,7 +83,7 @@ class Choose:
         if wanted is None:
             body: Any = write(entries)
         elif found := [entry for entry in entries if entry[0] == wanted]:
-            body = write(found)["data"][0]
+            [body] = next(value for value in write(found).values() if isinstance(value, list))
         else:
             raise Failure("model_not_found", f"The model {wanted[:128]!r} is not listed here.", param="model")
         return Reply(200, [(b"content-type", b"application/json")], msgspec.json.encode(body))
