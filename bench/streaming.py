@@ -58,7 +58,8 @@ def note(rows: dict[str, dict[str, list[dict[str, float]]]], case: Case, count: 
     rows.setdefault(case.name, {}).setdefault(str(count), []).append({**found._asdict(), "cpu_event_us": each})
     say(
         f"{count:>5} streams  {case.name:32} first {found.first_median * 1e3:7.1f} ms"
-        f"  gap p99 {found.gap_p99 * 1e3:7.1f} ms  {each:6.1f} us CPU an event  {found.calm} of {found.streams} calm"
+        f"  gap p99 {found.gap_p99 * 1e3:7.1f} ms  {each:6.1f} us CPU an event"
+        f"  {found.whole} of {found.streams} whole, {found.calm} calm"
     )
 
 
