@@ -23,12 +23,15 @@ check: install  ## lint, types, and that generated code is current
 	$(BIN)/mypy
 	$(BIN)/python packages/python/generate_sync.py --check
 
-bench: install  ## measure the dialects, and the gateway beside nginx (needs wrk and nginx)
-	$(BIN)/python bench/run.py
-	$(BIN)/python bench/dialects.py
+bench: .venv/bench  ## measure everything and write docs/benchmarks.md (needs wrk and nginx); BENCH="--quick --only unary" for less
+	$(BIN)/python -m bench.run $(BENCH)
+
+.venv/bench: locks/bench.txt install
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r locks/bench.txt
+	touch $@
 
 lock: install  ## renew the lock files
-	cd locks && for name in runtime development; do ../$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	cd locks && for name in runtime development bench; do ../$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --upgrade --output-file $$name.txt $$name.in; done
 
 clean:  ## remove what the commands above made

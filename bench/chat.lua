@@ -1,8 +1,13 @@
--- One chat completion, again and again. The token comes after "--" on wrk's command line.
+-- One request, again and again. After "--" on wrk's command line: the file with its body, then headers as "Name: value".
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-wrk.body = '{"model":"gpt-4o","messages":[{"role":"user","content":"Summarise this contract in one sentence, please."}]}'
 
 function init(arguments)
-  wrk.headers["Authorization"] = "Bearer " .. arguments[1]
+  local file = io.open(arguments[1], "rb")
+  wrk.body = file:read("*a")
+  file:close()
+  for place = 2, #arguments do
+    local name, value = arguments[place]:match("^([^:]+): *(.*)$")
+    wrk.headers[name] = value
+  end
 end
