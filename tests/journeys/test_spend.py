@@ -210,6 +210,17 @@ def test_a_thousand_calls_at_once_and_a_limit_that_fits_three_hundred(
     assert sum(record["cost_usd"] or 0 for record in spender.records()) == pytest.approx(2.1)
 
 
+def test_a_spend_cap_of_a_policy_is_not_passed_however_many_come(
+    gateway: Gateway, upstream: MockUpstream, spender: Spender, http: httpx2.Client
+) -> None:
+    rule = {"type": "spend_cap", "period": "daily", "limit_usd": 50 * 0.007}
+    policy = http.post("/api/v1/policies", json={"name": f"cap-{spender.id}", "rules": [rule]}).json()["id"]
+    assert http.patch(f"/api/v1/tokens/{spender.id}", json={"policy_ids": [policy]}).status_code == 200
+    assert asyncio.run(all_at_once(gateway, spender.secret, 200, 7)) == {200: 50, 402: 150}
+    assert len(upstream.requests) == 50
+    assert spender.spent == pytest.approx(0.35)
+
+
 def test_many_small_calls_use_almost_all_of_a_limit(
     gateway: Gateway, upstream: MockUpstream, spender: Spender
 ) -> None:
