@@ -70,6 +70,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (FLASH, {"tools": TOOLS * 2}, "Duplicate function declaration found: f"),
     (FLASH, declared(parameters={"type": "OBJECT"}, parametersJsonSchema={}), "Only one of parameters"),
     (FLASH, declared(parametersJsonSchema={"type": "array"}), "the type must be OBJECT"),
+    (FLASH, declared(parametersJsonSchema=5), "the type must be OBJECT"),
     (FLASH, {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}}, "without function_declarations"),
     (FLASH, {"tools": TOOLS, "toolConfig": {"functionCallingConfig": {"mode": "AUTO", "allowedFunctionNames": ["f"]}}},
      "should only be set when the mode is ANY"),

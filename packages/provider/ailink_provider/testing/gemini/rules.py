@@ -169,7 +169,8 @@ def _tools(body: dict[str, Any], _: Model) -> Iterator[Breach]:
         if None not in schemas:
             yield Breach(f"Only one of parameters and parameters_json_schema may be set for {name}.", ("tools",))
         for schema in schemas:
-            if schema is not None and str(schema.get("type", "object")).upper() != "OBJECT":
+            kind = schema.get("type", "object") if isinstance(schema, dict) else schema
+            if kind is not None and str(kind).upper() != "OBJECT":
                 yield Breach(f"* GenerateContentRequest.tools[0].function_declarations[{index}].parameters: the type "
                              "must be OBJECT", ("tools",))
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
