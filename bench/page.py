@@ -10,7 +10,7 @@ from bench.writing import Album, Found, join, plain
 WRITTEN = """\
 Written by `make bench`, never by hand. Each server runs on one core, the load and the mock upstream on another; rounds
 are interleaved, and medians are shown with half the spread between rounds. Believe ratios rather than figures: machines
-differ. Run it yourself: `make bench` needs wrk, nginx and two cores, takes a quarter of an hour, and installs the peers
+differ. Run it yourself: `make bench` needs wrk, nginx and two cores, takes about twenty minutes, and installs the peers
 by itself."""
 QUICK = "**Some of these figures come from a quick run, whose rounds are too short to measure anything.**"
 

@@ -1,6 +1,6 @@
 """The benchmark: measures the gateway beside what people use today, and writes the page that shows it.
 
-`make bench` runs every part, about a quarter of an hour. The figures go to bench/results/NAME.json, the page to
+`make bench` runs every part, about twenty minutes. The figures go to bench/results/NAME.json, the page to
 docs/benchmarks.md. Believe ratios rather than figures, and none of a machine that does other work.
 """
 

@@ -24,7 +24,7 @@ DIRECT, NGINX, AILINK_BARE, AILINK = "direct to the mock", "nginx", "AIlink, bar
 
 
 class Server(NamedTuple):
-    """One row: how it is asked for a small and, where that is measured, a large answer."""
+    """One row: how it is asked for a small and, where that is measured, a large answer. Peers have a version."""
 
     name: str
     features: str
@@ -121,7 +121,8 @@ def rows(plan: Plan, servers: list[Server], folder: Path) -> list[Results]:
             for server, ask in asked:
                 if ask is not None:
                     with awake(server):
-                        load = wrk(ask, connections, 1 if turn == 0 else plan.seconds, folder)
+                        seconds = plan.peer_seconds if server.version else plan.seconds
+                        load = wrk(ask, connections, seconds if turn else 1, folder)
                     if turn:
                         found.setdefault((server.name, label), []).append(load)
         for server, _ in asked:
