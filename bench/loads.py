@@ -163,8 +163,14 @@ def arrivals(ask: Ask, rate: float, seconds: float, connections: int = 256) -> O
         for descriptor, _ in poll.poll(max(0.0, next_one)):
             line = lines[descriptor]
             data = line.take(262_144)
-            if not data:
-                raise ConnectionError(f"the server of port {ask.port} closed a connection that it was to keep")
+            if not data:  # the server keeps it no longer; what was under way on it has failed
+                poll.unregister(descriptor)
+                if line in idle:
+                    idle.remove(line)
+                else:
+                    errors += 1
+                    took.append(time.perf_counter() - line.begun)
+                continue
             line.read += data
             if line.answered():
                 errors += not line.read.startswith(b"HTTP/1.1 2")

@@ -55,8 +55,8 @@ def default(folder: Path) -> Plan:
 def quick(folder: Path) -> Plan:
     """Return a plan that only shows that everything works: believe none of its figures."""
     return Plan(
-        "quick", folder, rounds=1, seconds=1, peer_seconds=1, open_seconds=1, stream_rounds=1, streams=(50, 200), repeats=1,
-        stream_patience=30, soak_seconds=6, starts=1, tokens=(1, 100, 10_000), policies=(0, 5, 50),
+        "quick", folder, rounds=1, seconds=1, peer_seconds=1, open_seconds=1, stream_rounds=1, streams=(50, 200),
+        repeats=1, stream_patience=30, soak_seconds=6, starts=1, tokens=(1, 100, 10_000), policies=(0, 5, 50),
         turns=(1, 100, 1_000), records=(1_000, 10_000), samples=20, crashes=2, profile_seconds=3, slow=50,
     )  # fmt: skip
 
