@@ -1,7 +1,9 @@
 """The command line: `ailink dev`, `serve`, `db`, `audit`. Reads flags, prints for people, starts what `app` makes."""
 
+import contextlib
 import logging
 import os
+import resource
 import secrets
 import sys
 from pathlib import Path
@@ -274,6 +276,7 @@ def _run(settings: Settings, kept: _Kept | None) -> None:
     from ailink_gateway.server import server
 
     observe.configure(logging.WARNING if settings.mode == "dev" else logging.INFO)
+    _raise_file_limit()
     try:
         store, vault, spool = prepare(settings)
         token = None
@@ -302,6 +305,13 @@ def _run(settings: Settings, kept: _Kept | None) -> None:
 
 def _unusable(data_dir: Path, error: OSError) -> str:
     return f"The data directory {data_dir} cannot be used ({error.strerror}): give another one with --data."
+
+
+def _raise_file_limit() -> None:
+    """Let this process open as many files as the system lets it: a call takes two, and many shells allow 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems name a limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _announce(settings: Settings, port: int, token: str | None) -> None:

@@ -28,8 +28,8 @@ class Transport:
     """
 
     def __init__(
-        self, *, guard: Guard, timeouts: Timeouts | None = None, connections_per_host: int = 512,
-        queue_per_host: int = 1024, keep_alive: float = 30.0, ssl_context: ssl.SSLContext | None = None,
+        self, *, guard: Guard, timeouts: Timeouts | None = None, connections_per_host: int = 4096,
+        queue_per_host: int = 4096, keep_alive: float = 30.0, ssl_context: ssl.SSLContext | None = None,
         resolver: Resolve = resolve,
     ) -> None:
         self._tls = ssl_context or trust_system()
