@@ -115,6 +115,8 @@ class Load:
         self.begun = threading.Event()
         self.called = 0
         self._number = number
+        # All call at once, or the first could spend the whole limit before another has begun.
+        self._ready = threading.Barrier(CLIENTS, timeout=PATIENCE)
         self._threads = [threading.Thread(target=self._run, args=(url, token, client)) for client in range(CLIENTS)]
         for thread in self._threads:
             thread.start()
@@ -124,6 +126,7 @@ class Load:
         if client % 2:
             body |= {"stream": True}
         with httpx2.Client(timeout=PATIENCE) as http:
+            self._ready.wait()
             while True:
                 trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
                 headers = {"Authorization": f"Bearer {token}", "traceparent": trace}
