@@ -252,3 +252,15 @@ async def test_any_name_comes_back_as_it_was(admin: httpx2.AsyncClient, create: 
     await create("tokens", name=name)
     text = await export(admin)
     assert not (await bring(admin, text))["drift"]
+
+
+async def test_a_key_imports_no_more_than_it_could_make_otherwise(
+    admin: httpx2.AsyncClient, caller: Callable[..., httpx2.AsyncClient]
+) -> None:
+    made = await admin.post("/api/v1/admin-keys", json={"name": "ci", "scopes": ["config:write", "projects:write"]})
+    limited = caller(x_admin_key=made.json()["key"])
+    refused = await limited.post("/api/v1/config/import", content="projects: []\ntokens: [{name: mine}]")
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (403, "scope_missing")
+    assert "tokens:write" in refused.json()["detail"]
+    assert (await admin.get("/api/v1/tokens")).json()["data"] == []
+    assert (await limited.post("/api/v1/config/import", content="projects: [{name: own}]")).status_code == 200

@@ -13,11 +13,13 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from sqlalchemy import Connection
 
+from ailink_gateway.control.authentication import Caller
 from ailink_gateway.control.context import Given
 from ailink_gateway.control.declared import KINDS, Kind, Names, as_declared, as_stored
 from ailink_gateway.control.errors import refusals
 from ailink_gateway.control.fields import Input
 from ailink_gateway.control.resource import resource
+from ailink_gateway.control.scopes import lacking
 from ailink_gateway.store.configuration import Present, read_configuration
 from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.vault import Vault
@@ -99,13 +101,20 @@ async def export_config(given: Given) -> Response:
 
 
 @router.post("/import", responses=refusals(409, 413), openapi_extra=_BODY)
-async def import_config(query: Annotated[ImportQuery, Query()], request: Request, given: Given) -> Imported:
+async def import_config(
+    query: Annotated[ImportQuery, Query()], request: Request, given: Given, caller: Caller
+) -> Imported:
     """Bring the gateway to what a YAML file says: create what is missing, change what differs, delete nothing.
 
     Things are found by their name within their project; what an entry does not mention keeps its value. All of it is
-    done, or nothing. The secrets of new tokens are in the answer, and nowhere else.
+    done, or nothing. The secrets of new tokens are in the answer, and nowhere else. Beside `config:write` it takes the
+    scope of each kind that the file has, such as `tokens:write`.
     """
     document = await asyncio.to_thread(_read, await request.body())
+    sections = document.model_dump(exclude={"version"}, exclude_none=True)
+    if missing := lacking(caller.scopes, (f"{section}:write" for section in sections)):
+        message = f"This admin key lacks what the file needs: {', '.join(missing)}."
+        raise Failure("policy_denied", message, reason="scope_missing")
     run = _Import(document, given.vault, given.now())
     if not query.dry_run:
         return await given.store.change(run)
