@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ailink_gateway import server as module
-from ailink_gateway.server import DeadlineProtocol, Server, server
+from ailink_gateway import http1 as module
+from ailink_gateway.http1 import Connection as End
+from ailink_gateway.server import Server, server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all: to start and stop one takes 0.2 s
 
@@ -124,11 +126,11 @@ class Running:
         self.connections.append(connection)
         return connection
 
-    def end_of(self, connection: Connection) -> DeadlineProtocol | None:
+    def end_of(self, connection: Connection) -> End | None:
         """Return the server's end of a connection, None when it has none any more."""
         address = connection.writer.get_extra_info("sockname")
         ends = [end for end in self.instance.server_state.connections if end.client == address]
-        assert all(isinstance(end, DeadlineProtocol) for end in ends)
+        assert all(isinstance(end, End) for end in ends)
         return ends[0] if ends else None  # type: ignore[return-value]
 
     async def forget(self) -> None:
@@ -282,7 +284,7 @@ async def test_what_an_answer_takes_is_nobodys_deadline(running: Running, patien
     connection.send(POST % (b"wait", 2) + b"ok")
     await asyncio.wait_for(running.app.began.wait(), PATIENCE)
     end = running.end_of(connection)
-    assert end is not None and end._deadline is None
+    assert end is not None and end.due == math.inf
     await asyncio.sleep(2 * SHORT)
     running.app.release.set()
     assert await connection.answer() == b"ok"

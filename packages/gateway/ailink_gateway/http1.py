@@ -1,0 +1,493 @@
+"""HTTP/1.1 as the gateway serves it: clients' connections, read by llhttp, and the ASGI calls that are made on them.
+
+In place of uvicorn's own protocol, because that takes a third of a call: here a whole answer goes out in one write, a
+request that arrives in one piece starts no timer, and no header is looked at twice. It knows not what is served, and
+speaks nothing else: a request to upgrade is answered as if it had not asked.
+"""
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Iterable
+from functools import lru_cache
+from http import HTTPStatus
+from math import inf
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+logger = logging.getLogger("ailink.server")
+
+HEADER_SECONDS = 20.0
+BODY_SECONDS = 120.0
+KEEP_ALIVE_SECONDS = 75.0
+STALL_SECONDS = 120.0
+HEADER_BYTES = 64 * 1024  # beyond what one read of the socket brings
+BODY_BYTES = 64 * 1024  # of a body that wait for the application before the connection is read no further
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 section 5.6.2, in lower case
+_LENGTH, _CODING, _CONNECTION = b"\r\ncontent-length: ", b"\r\ntransfer-encoding: ", b"\r\nconnection: "
+_FRAMING = frozenset((_LENGTH, _CODING, _CONNECTION))
+_BODILESS = frozenset((204, 304))
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+# What a connection waits for. Each has its time, but for the gateway's own answer.
+_IDLE, _HEADERS, _BODY, _ANSWER = "idle", "headers", "body", "answer"
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection, which is closed when it makes the server wait or hoard.
+
+    A request's headers have ``HEADER_SECONDS`` and ``HEADER_BYTES``, its body has ``BODY_SECONDS``, the next request
+    ``KEEP_ALIVE_SECONDS`` to begin, and a client that takes nothing of what is written to it has ``STALL_SECONDS``.
+
+    Args:
+        config, server_state, app_state, _loop: what uvicorn's server makes a protocol with. Of ``server_state`` it
+            closes ``connections`` by their ``shutdown`` and waits for ``tasks``.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = _loop or asyncio.get_event_loop()
+        self.client: tuple[str, int] | None = None
+        self.due = inf  # when time is up, by the loop's clock
+        self.drained: asyncio.Event | None = None  # while the client does not take what is written
+        self._application: Any = config.loaded_app
+        self._state = server_state
+        self._parser = httptools.HttpRequestParser(self)
+        self._call: _Call | None = None  # the one that is being answered
+        self._arriving: _Call | None = None  # the one whose body is on its way: that, or the last of the pipeline
+        self._pipeline: deque[_Call] = deque()
+        self._phase = _HEADERS
+        self._alarm: asyncio.TimerHandle | None = None  # one for all phases; it finds out what is due when it rings
+        self._alarm_at = inf
+        self._stall: asyncio.TimerHandle | None = None
+        self._deaf = False  # nothing more is understood: what is under way is answered, and that is all
+        self._paused = False
+        self._in_headers = False
+        self._header_bytes = 0
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = False
+
+    # --- asyncio.Protocol ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Expect the first request."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._state.connections.add(self)  # type: ignore[arg-type]
+        self._server = _address(transport, "sockname")
+        self.client = _address(transport, "peername")
+        self._expect(_HEADERS, HEADER_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the call that is being answered. Those behind it are never made."""
+        self._state.connections.discard(self)
+        self._deaf = True
+        self._pipeline.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.resume_writing()
+        if self._call is not None:
+            self._call.leave()
+        del self._parser  # the two refer to each other
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and give what is awaited now its time."""
+        if self._deaf:
+            return
+        began = self._in_headers
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._deafen()  # llhttp takes what comes for another protocol
+        except httptools.HttpParserError:
+            self._refuse(b"Invalid HTTP request received.")
+            return
+        self._header_bytes = self._header_bytes + len(data) if began and self._in_headers else 0
+        if self._header_bytes > HEADER_BYTES:
+            self._refuse(b"The headers of this request are too large.")
+        elif self._in_headers:
+            self._expect(_HEADERS, HEADER_SECONDS)
+        elif self._arriving is not None:
+            self._expect(_BODY, BODY_SECONDS)
+        elif self._call is not None:
+            self._phase, self.due = _ANSWER, inf
+        elif self._phase is _BODY:  # of a request that was answered before it was here
+            self._expect(_IDLE, KEEP_ALIVE_SECONDS)
+        else:  # empty lines
+            self._expect(_HEADERS, HEADER_SECONDS)
+
+    def eof_received(self) -> None:
+        """Close: who sends no more is taken to have left."""
+
+    def pause_writing(self) -> None:
+        """Have whoever writes wait, and begin to watch whether the client takes what waits for it."""
+        self.drained = asyncio.Event()
+        self._watch_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        if self.drained is not None:
+            self.drained.set()
+            self.drained = None
+        if self._stall is not None:
+            self._stall.cancel()
+
+    # --- what uvicorn's server and the calls ask for ---------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Close after the answers to what is there; at once if nothing is."""
+        if self._call is None:
+            self.transport.close()
+        else:
+            self._last().keep_alive = False
+
+    def common_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return what every answer carries."""
+        return self._state.default_headers
+
+    def read_on(self) -> None:
+        """Receive again, if too much had come before."""
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+    def hold_back(self) -> None:
+        """Receive nothing until ``read_on``."""
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def answered(self, call: "_Call") -> None:
+        """Go on to the next call, or wait for one."""
+        self._state.total_requests += 1
+        self._call = None
+        if not call.keep_alive:
+            self.transport.close()
+            return
+        self.read_on()
+        if self._pipeline:
+            self._begin(self._pipeline.popleft())
+        elif self._phase is _ANSWER:
+            self._expect(_IDLE, KEEP_ALIVE_SECONDS)
+
+    # --- called by the parser --------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._in_headers = True
+        self._url = b""
+        self._expects_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._phase, self.due = _ANSWER, inf  # unless ``data_received`` finds that more is awaited
+        parser = self._parser
+        version = parser.get_http_version()
+        raw_path, query = _split(self._url)
+        path = raw_path.decode("ascii")
+        headers, self._headers = self._headers, []  # what comes behind a body is no header of the request
+        scope = {
+            "type": "http", "asgi": _ASGI, "http_version": version, "method": parser.get_method().decode("ascii"),
+            "scheme": "http", "path": unquote(path) if "%" in path else path, "raw_path": raw_path,
+            "query_string": query, "root_path": "", "headers": headers, "client": self.client, "server": self._server,
+        }  # fmt: skip
+        call = _Call(self, scope, parser.should_keep_alive() and version != "1.0", self._expects_continue)
+        self._arriving = call
+        if self._call is None:
+            self._begin(call)
+        else:
+            self._pipeline.append(call)
+            self.hold_back()
+
+    def on_body(self, body: bytes) -> None:
+        if self._arriving is not None:
+            self._arriving.feed(body)
+
+    def on_message_complete(self) -> None:
+        call, self._arriving = self._arriving, None
+        if call is not None:
+            call.end()
+
+    # --- calls -----------------------------------------------------------------------------------------
+
+    def _begin(self, call: "_Call") -> None:
+        self._call = call
+        task = self.loop.create_task(self._serve(call))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    async def _serve(self, call: "_Call") -> None:
+        try:
+            await self._application(call.scope, call.receive, call.send)
+        except asyncio.CancelledError:
+            self.transport.abort()
+            raise
+        except Exception as error:  # whatever is served, the connection has to be told
+            logger.error("a call ended in an error", exc_info=error)
+        if not call.complete:
+            if call.started or call.gone:
+                self.transport.close()  # in the middle, so that nobody takes it for the whole
+            else:
+                await call.fail()
+
+    def _last(self) -> "_Call":
+        assert self._call is not None
+        return self._pipeline[-1] if self._pipeline else self._call
+
+    def _deafen(self) -> None:
+        self._deaf = True
+        self._phase, self.due = _ANSWER, inf
+        if self._call is not None:
+            self._last().keep_alive = False
+        else:
+            self.transport.close()
+
+    def _refuse(self, why: bytes) -> None:
+        """Answer what is no request with 400. What is under way before it is answered first, and then that is all."""
+        call, broken, self._arriving = self._call, self._arriving, None
+        if call is None or (call is broken and not call.started):
+            self._deaf = True
+            self.transport.write(_REFUSAL % (len(why), why))
+            self.transport.close()
+            return
+        if call is broken:
+            call.leave()  # the rest of what it asks will not come
+        elif broken is not None:
+            self._pipeline.remove(broken)
+        self._deafen()
+
+    # --- time ------------------------------------------------------------------------------------------
+
+    def _expect(self, phase: str, seconds: float) -> None:
+        """Give a phase its time, unless it has begun before."""
+        if phase is self._phase and self.due != inf:
+            return
+        self._phase = phase
+        self.due = due = self.loop.time() + seconds
+        if due < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = due
+            self._alarm = self.loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, inf
+        if self.loop.time() >= self.due:
+            self.transport.close()
+        elif self.due != inf:
+            self._alarm_at = self.due
+            self._alarm = self.loop.call_at(self.due, self._ring)
+
+    def _watch_reader(self, waiting: int) -> None:
+        self._stall = self.loop.call_later(STALL_SECONDS, self._look_again, waiting)
+
+    def _look_again(self, waited: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting == waited:
+            self.transport.abort()  # to close would mean to wait until all is written
+        else:
+            self._watch_reader(waiting)
+
+
+class _Call:
+    """One request and its answer: ``receive`` and ``send`` of ASGI."""
+
+    __slots__ = (
+        "_bodiless", "_connection", "_expects_continue", "_head", "_left", "_news", "_pieces", "_size", "_wake",
+        "_whole", "complete", "gone", "keep_alive", "scope", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Connection, scope: dict[str, Any], keep_alive: bool, expects_continue: bool
+    ) -> None:
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.started = False  # the answer's headers are known
+        self.complete = False  # all of the answer is written
+        self.gone = False  # the client has left
+        self._connection = connection
+        self._expects_continue = expects_continue
+        self._pieces: list[bytes] = []  # of the body, which the application has not taken
+        self._size = 0
+        self._whole = False
+        self._news = False  # something for ``receive`` to return
+        self._wake: asyncio.Event | None = None
+        self._head = b""  # kept until the first of the body, so that both are one write
+        self._bodiless = False
+        self._left: float | None = None  # bytes of the answer that are still to come; None if it is chunked
+
+    # --- the connection's side -------------------------------------------------------------------------
+
+    def feed(self, body: bytes) -> None:
+        """Take a piece of the body; one that is answered already needs no more."""
+        if self.complete:
+            return
+        self._pieces.append(body)
+        self._size += len(body)
+        if self._size > BODY_BYTES:
+            self._connection.hold_back()
+        self._tell()
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._whole = True
+        self._tell()
+
+    def leave(self) -> None:
+        """The client has left."""
+        self.gone = True
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news = True
+        if self._wake is not None:
+            self._wake.set()
+
+    async def fail(self) -> None:
+        """Answer that the application did not."""
+        self.keep_alive = False
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"21")]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+
+    # --- the application's side ------------------------------------------------------------------------
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next of the body, or, once that is taken, wait for the client to leave."""
+        if self._expects_continue:
+            self._expects_continue = False
+            if not self.gone:
+                self._connection.transport.write(_CONTINUE)
+        while not (self._news or self.gone or self.complete):
+            self._connection.read_on()
+            if self._wake is None:
+                self._wake = asyncio.Event()
+            self._wake.clear()
+            await self._wake.wait()
+        if self.gone or self.complete:
+            return {"type": "http.disconnect"}
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces, self._size, self._news = [], 0, False
+        return {"type": "http.request", "body": body, "more_body": not self._whole}
+
+    async def send(self, message: Any) -> None:
+        """Write the answer's beginning or more of it, as fast as the client takes it. Nothing happens once it left."""
+        if self._connection.drained is not None:
+            await self._connection.drained.wait()
+        if self.gone:
+            return
+        kind = message["type"]
+        if kind == "http.response.body" and self.started and not self.complete:
+            self._write(message.get("body", b""), last=not message.get("more_body", False))
+        elif kind == "http.response.start" and not self.started:
+            self._start(message["status"], message.get("headers", ()))
+        else:
+            raise RuntimeError(f"{kind} was sent where it has no place in an answer")
+
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        pieces = [_status_line(status)]
+        length = None
+        for name, value in (*self._connection.common_headers(), *headers):
+            start = _line_start(name)
+            if start not in _FRAMING:
+                pieces += (start, value)
+            elif start is _LENGTH or start == _LENGTH:
+                length = int(value)
+                pieces += (start, value)
+            elif start == _CONNECTION and b"close" in value.lower():
+                self.keep_alive = False
+        block = b"".join(pieces)
+        # Each line brings one CR and one LF: any other came in a value. Counting is far cheaper than a look at each.
+        lines = len(pieces) // 2
+        if block.count(b"\r") != lines or block.count(b"\n") != lines or 0 in block:
+            raise RuntimeError("A header's value holds a line break or NUL.")
+        if self.scope["method"] == "HEAD" or status in _BODILESS:
+            self._bodiless = True
+        elif length is not None:
+            self._left = length
+        elif self.scope["http_version"] == "1.0":
+            self._left = inf  # it ends with the connection
+        else:
+            block += b"\r\ntransfer-encoding: chunked"
+        self.started = True
+        self._expects_continue = False
+        self._head = block + (b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n")
+        if length is None and not self._bodiless:  # its first piece may be long in coming
+            self._connection.transport.write(self._head)
+            self._head = b""
+
+    def _write(self, body: bytes, last: bool) -> None:
+        data = body
+        if self._bodiless:
+            data = b""
+        elif self._left is None:
+            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if last:
+                data += b"0\r\n\r\n"
+        else:
+            self._left -= len(body)
+            if self._left < 0 or (last and 0 < self._left < inf):
+                raise RuntimeError("The answer has another length than its Content-Length.")
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data:
+            self._connection.transport.write(data)
+        if last:
+            self.complete = True
+            if self._wake is not None:
+                self._wake.set()
+            self._connection.answered(self)
+
+
+def _split(url: bytes) -> tuple[bytes, bytes]:
+    """Return path and query of what a request line names. Raises ``httptools.HttpParserError`` if it has no path."""
+    if url.startswith(b"/") and b"#" not in url:
+        path, _, query = url.partition(b"?")
+        return path, query
+    parsed = httptools.parse_url(url)
+    if parsed.path is None:
+        raise httptools.HttpParserInvalidURLError(f"{url[:64]!r} has no path")
+    return parsed.path, parsed.query or b""
+
+
+def _address(transport: asyncio.BaseTransport, which: str) -> tuple[str, int] | None:
+    address = transport.get_extra_info(which)
+    return (address[0], address[1]) if isinstance(address, tuple) else None
+
+
+@lru_cache(maxsize=128)
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}".encode()
+
+
+@lru_cache(maxsize=1024)
+def _line_start(name: bytes) -> bytes:
+    name = name.lower()
+    if not _TOKEN.fullmatch(name):
+        raise RuntimeError(f"{name[:64]!r} is no name of a header.")
+    return b"\r\n%b: " % name
