@@ -95,7 +95,7 @@ async def measure(policies: list[list[dict[str, Any]]]) -> float:
     for _ in range(ROUNDS):
         exchanges = []
         for _ in range(CALLS):
-            exchange = Exchange(scope, None, None, route)  # type: ignore[arg-type]
+            exchange = Exchange.of(scope, None, None, route)  # type: ignore[arg-type]
             exchange.grant, exchange.body, exchange.model = grant, body, "gpt-4o"
             exchange.members, exchange.targets = dict(members), [target]
             exchanges.append(exchange)

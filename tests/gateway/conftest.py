@@ -224,7 +224,7 @@ def make_exchange(client: Client) -> Callable[..., Exchange]:
             "headers": list(headers),
             "client": ("127.0.0.1", 1),
         }
-        return Exchange(scope, caller.receive, caller.send, routes.match(method, decoded, query))
+        return Exchange.of(scope, caller.receive, caller.send, routes.match(method, decoded, query))
 
     return make
 

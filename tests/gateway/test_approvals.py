@@ -45,7 +45,7 @@ def exchange_of(kind: str, body: bytes, keyed: bool) -> Exchange:
     async def nothing(*_args: Any) -> Any:
         raise AssertionError
 
-    exchange = Exchange(scope, nothing, nothing, routes.match("POST", path, b""))
+    exchange = Exchange.of(scope, nothing, nothing, routes.match("POST", path, b""))
     exchange.grant = Grant(token_id="tok_1", token_name="t", project_id="default")
     exchange.approvals_needed = [NEED]
     exchange.body = body

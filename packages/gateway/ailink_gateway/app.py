@@ -184,31 +184,27 @@ class Gateway:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-
-    async def _http(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        own_page = scope["path"].startswith(PAGE) and self._is_control(scope["method"], scope["path"])
-        if self.settings.mode == "dev" and (refused := dev.refusal(scope, own_page=own_page)) is not None:
-            await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
-        elif self._is_control(scope["method"], scope["path"]):
+            return
+        method, path = scope["method"], scope["path"]
+        if self.settings.mode == "dev":
+            refused = dev.refusal(scope, own_page=path.startswith(PAGE) and self._is_control(method, path))
+            if refused is not None:
+                await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
+                return
+        if self._is_control(method, path):
             await self.control(scope, receive, send)
-        else:
-            exchange = Exchange(
-                scope,
-                receive,
-                send,
-                routes.match(scope["method"], scope["path"], scope["query_string"], scope["headers"]),
-            )
-            if exchange.client_ip in self._proxies:
-                exchange.client_ip = client_ip(exchange.client_ip, exchange.raw_headers, self._proxies)
-            try:
-                await self._pipeline(exchange)
-            except asyncio.CancelledError:
-                if not exchange.cancelled_by_client:
-                    raise
+            return
+        route = routes.match(method, path, scope["query_string"], scope["headers"])
+        exchange = Exchange.of(scope, receive, send, route)
+        if exchange.client_ip in self._proxies:
+            exchange.client_ip = client_ip(exchange.client_ip, exchange.raw_headers, self._proxies)
+        try:
+            await self._pipeline(exchange)
+        except asyncio.CancelledError:
+            if not exchange.cancelled_by_client:
+                raise
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -23,13 +23,17 @@ class Departures:
     def __init__(self) -> None:
         self._waiting: set[Departure] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def expect(self, exchange: Exchange) -> "Departure":
         """Return the departure of a call that begins now, in the task that serves it."""
-        departure = Departure(exchange, self._waiting)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        departure = Departure(exchange, self._waiting, asyncio.current_task(loop))
         self._waiting.add(departure)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._tick)
+            self._timer = loop.call_later(WATCH_SECONDS, self._tick)
         return departure
 
     def _tick(self) -> None:
@@ -47,11 +51,15 @@ class Departure:
     ``noticed`` tells a client that left from a server that stops.
     """
 
-    def __init__(self, exchange: Exchange, waiting: "set[Departure]") -> None:
+    __slots__ = ("_exchange", "_stall", "_task", "_waiting", "_watch", "noticed")
+
+    def __init__(
+        self, exchange: Exchange, waiting: "set[Departure]", task: "asyncio.Task[None] | None"
+    ) -> None:
         self.noticed = False
         self._exchange = exchange
         self._waiting = waiting
-        self._task = asyncio.current_task()
+        self._task = task
         self._watch: asyncio.Task[None] | None = None
         self._stall: asyncio.TimerHandle | None = None
 

@@ -44,7 +44,7 @@ class Cap(Struct, frozen=True):
     policy_name: str
 
 
-class Exchange:
+class Exchange(Struct, eq=False):
     """One request.
 
     ``headers`` has lower-case names; of a repeated one the last value (``raw_headers`` has them all). ``raw_path`` is
@@ -60,113 +60,83 @@ class Exchange:
     was sent and nobody knows what it used; ``lost_nano`` what such attempts before this one count for.
     """
 
-    __slots__ = (
-        "approval_id",
-        "approvals_needed",
-        "approved_rules",
-        "attempts",
-        "body",
-        "body_read",
-        "caller_key",
-        "cancelled_by_client",
-        "caps",
-        "client_ip",
-        "created_at",
-        "deadline",
-        "endings",
-        "error_code",
-        "first_byte_at",
-        "grant",
-        "headers",
-        "held_nano",
-        "id",
-        "idempotency_key",
-        "lost_nano",
-        "measured",
-        "members",
-        "method",
-        "model",
-        "opened",
-        "outstanding",
-        "path",
-        "policy_name",
-        "policy_result",
-        "query",
-        "raw_headers",
-        "raw_path",
-        "receive",
-        "recorded",
-        "response_headers",
-        "resumed",
-        "retry",
-        "route",
-        "send",
-        "service",
-        "shadow_violations",
-        "started_at",
-        "status",
-        "streaming",
-        "tags",
-        "target",
-        "targets",
-        "upstream_status",
-        "usage_estimated",
-        "warnings",
-    )
+    id: str
+    created_at: float
+    started_at: float
+    receive: Receive
+    send: Send
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    raw_headers: Headers
+    headers: dict[bytes, bytes]
+    client_ip: str | None
+    route: Route
+    body: bytes = b""
+    body_read: bool = False
+    grant: Grant | None = None
+    caller_key: Key | None = None
+    idempotency_key: str | None = None
+    approval_id: str | None = None
+    model: str | None = None
+    service: str | None = None
+    streaming: bool = False
+    targets: list[Target] = field(default_factory=list)
+    target: Target | None = None
+    retry: Retry | None = None
+    deadline: float | None = None
+    endings: list[Callable[[], None]] = field(default_factory=list)
+    attempts: int = 0
+    opened: bool = False
+    recorded: bool = False
+    members: dict[str, Raw] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
+    usage_estimated: bool = False
+    upstream_status: int | None = None
+    status: int | None = None
+    error_code: str | None = None
+    first_byte_at: float | None = None
+    cancelled_by_client: bool = False
+    caps: list[Cap] = field(default_factory=list)
+    held_nano: int | None = None
+    lost_nano: int = 0
+    outstanding: bool = False
+    warnings: list[str] = field(default_factory=list)
+    response_headers: Headers = field(default_factory=list)
+    policy_result: str | None = None
+    policy_name: str | None = None
+    shadow_violations: list[Any] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    approvals_needed: list[dict[str, Any]] = field(default_factory=list)
+    approved_rules: frozenset[tuple[str, Any]] = NO_RULES
+    resumed: Resumed | None = None
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send, route: Route) -> None:
-        self.created_at = time()
-        # In the order of time, so that an index on it grows at its end; the rest is chance.
-        self.id = f"req_{int(self.created_at * 1e6):014x}{random.getrandbits(64):016x}"
-        self.started_at = monotonic()
-        self.receive = receive
-        self.send = send
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.raw_path: bytes = scope["raw_path"]
-        self.query: bytes = scope["query_string"]
-        self.raw_headers: Headers = scope["headers"]
-        self.headers: dict[bytes, bytes] = dict(self.raw_headers)
-        self.client_ip: str | None = scope["client"][0] if scope["client"] else None
-        self.route = route
-        self.body = b""
-        self.body_read = False
-        self.grant: Grant | None = None
-        self.caller_key: Key | None = None
-        self.idempotency_key: str | None = None
-        self.approval_id: str | None = None
-        self.model: str | None = None
-        self.service: str | None = None
-        self.streaming = False
-        self.targets: list[Target] = []
-        self.target: Target | None = None
-        self.retry: Retry | None = None
-        self.deadline: float | None = None
-        self.endings: list[Callable[[], None]] = []
-        self.attempts = 0
-        self.opened = False
-        self.recorded = False
-        self.members: dict[str, Raw] = {}
-        self.measured = Measured()
-        self.usage_estimated = False
-        self.upstream_status: int | None = None
-        self.status: int | None = None
-        self.error_code: str | None = None
-        self.first_byte_at: float | None = None
-        self.cancelled_by_client = False
-        self.caps: list[Cap] = []
-        self.held_nano: int | None = None
-        self.lost_nano = 0
-        self.outstanding = False
-        self.warnings: list[str] = []
-        self.response_headers: Headers = []
-        self.policy_result: str | None = None
-        self.policy_name: str | None = None
-        self.shadow_violations: list[Any] = []
-        self.tags: dict[str, str] = {}
-        self.approvals_needed: list[dict[str, Any]] = []
-        self.approved_rules: frozenset[tuple[str, Any]] = NO_RULES
-        self.resumed: Resumed | None = None
+    @classmethod
+    def of(cls, scope: Mapping[str, Any], receive: Receive, send: Send, route: Route) -> "Exchange":
+        """Return the exchange of a request as ASGI brings it, which begins now."""
+        now = time()
+        raw_headers: Headers = scope["headers"]
+        client = scope["client"]
+        return cls(
+            # In the order of time, so that an index on it grows at its end; the rest is chance.
+            f"req_{int(now * 1e6):014x}{random.getrandbits(64):016x}",
+            now,
+            monotonic(),
+            receive,
+            send,
+            scope["method"],
+            scope["path"],
+            scope["raw_path"],
+            scope["query_string"],
+            raw_headers,
+            dict(raw_headers),
+            client[0] if client else None,
+            route,
+        )
+
+    def __repr__(self) -> str:
+        return f"Exchange({self.id})"
 
     def header(self, name: bytes) -> str | None:
         """Return a request header as text, or None."""
@@ -183,11 +153,12 @@ class Exchange:
         """
         if self.body_read:
             return self.body
-        declared = self.headers.get(b"content-length")
+        headers = self.headers
+        declared = headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise _too_large(limit)
-        coding = self.headers.get(b"transfer-encoding", b"chunked").lower()
-        if coding != b"chunked" or self.headers.get(b"content-encoding", b"identity") != b"identity":
+        coded = b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked"
+        if coded or headers.get(b"content-encoding", b"identity") != b"identity":
             raise Failure(
                 "invalid_request",
                 "Compressed request bodies are not accepted: send the body without Content-Encoding.",
@@ -199,23 +170,16 @@ class Exchange:
         return self.body
 
     async def _receive_all(self, limit: int) -> bytes:
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body = message.get("body", b"")
-            if len(body) > limit:
-                raise _too_large(limit)
-            return bytes(body)
         chunks: list[bytes] = []
         size = 0
-        while message["type"] == "http.request":
-            chunk = message.get("body", b"")
+        while (message := await self.receive())["type"] == "http.request":
+            chunk: bytes = message.get("body", b"")
             size += len(chunk)
             if size > limit:
                 raise _too_large(limit)
-            chunks.append(chunk)
             if not message.get("more_body"):
-                return b"".join(chunks)
-            message = await self.receive()
+                return b"".join((*chunks, chunk)) if chunks else chunk
+            chunks.append(chunk)
         self.cancelled_by_client = True
         raise Failure("client_closed", "The client closed the connection before its request was complete.")
 

@@ -80,6 +80,9 @@ KEPT_BACK = frozenset({b"set-cookie", b"set-cookie2", b"x-request-id", b"alt-svc
 _TRAP = re.compile(rb"%2[ef]|%5c|%25|%[01]|%7f|%c[01]|%3b|%(?![0-9a-f]{2})|[\\;\x00-\x20\x7f-\xff#?]", re.IGNORECASE)
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
 # By these some servers take a request for one of another method.
+_OF_MODELS = (b"content-type", b"application/json"), (b"accept-encoding", b"identity"), (b"user-agent", USER_AGENT)
+_OF_CALLS = (*_OF_MODELS, (b"accept", b"application/json"))
+_OF_STREAMS = (*_OF_MODELS, (b"accept", b"text/event-stream"))
 _OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
 
 
@@ -125,8 +128,7 @@ def api_target(exchange: Exchange, upstream: Upstream) -> tuple[bytes, bytes]:
 def model_headers(exchange: Exchange, upstream: Upstream, key: Key | None) -> Headers:
     """Return the headers of a call to a model."""
     dialect = upstream.dialect
-    headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity"), (b"user-agent", USER_AGENT)]
-    headers.append((b"accept", b"text/event-stream" if exchange.streaming else b"application/json"))
+    headers = [*(_OF_STREAMS if exchange.streaming else _OF_CALLS)]
     incoming = exchange.headers
     own = exchange.route.dialect is dialect
     for name in dialect.request_headers:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from ailink_gateway.policy.compiled import NO_POLICIES, Policies
 from ailink_gateway.pricing import PriceRule
@@ -21,18 +22,20 @@ from ailink_provider.transport import Origin, Sender
 
 
 class Key(Struct, frozen=True):
-    """An upstream secret, ready to be injected: as ``header`` with ``value``, or as the ``query`` parameter."""
+    """An upstream secret, ready to be injected: as ``header`` with ``value``, or as the ``query`` parameter.
+
+    ``spellings`` are how the secret reads by itself and where it is injected: an echo may have either.
+    """
 
     secret: bytes
     header: bytes | None = None
     value: bytes = b""
     query: str | None = None
+    spellings: tuple[bytes, ...] = ()
 
-    @property
-    def spellings(self) -> tuple[bytes, ...]:
-        """How the secret reads by itself, and where it is injected: an echo may have either."""
+    def __post_init__(self) -> None:
         injected = quote_from_bytes(self.secret, safe="").encode() if self.query else self.value.rpartition(b" ")[2]
-        return (self.secret,) if injected == self.secret else (injected, self.secret)
+        force_setattr(self, "spellings", (self.secret,) if injected == self.secret else (injected, self.secret))
 
     def __repr__(self) -> str:
         return f"Key(header={self.header!r}, query={self.query!r})"

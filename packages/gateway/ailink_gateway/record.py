@@ -97,12 +97,17 @@ class Record(Struct, tag="record", omit_defaults=True):
 
 def capped(text: str, limit: int) -> str:
     """Return ``text`` without control characters, cut so that it takes at most ``limit`` bytes of JSON."""
-    if len(text) <= limit and _PLAIN.fullmatch(text):
+    if is_plain(text, limit):
         return text
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit])
     while len(encode(shown)) - len('""') > limit:
         shown = shown[: len(shown) * 7 // 8]
     return shown
+
+
+def is_plain(text: str, limit: int) -> bool:
+    """Whether ``text`` takes at most ``limit`` bytes of JSON as it is: it is short, and holds what is not escaped."""
+    return len(text) <= limit and _PLAIN.fullmatch(text) is not None
 
 
 def capped_list(entries: list[Any]) -> list[Any] | None:

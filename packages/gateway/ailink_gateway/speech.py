@@ -56,11 +56,13 @@ class Relay:
 
     def whole(self, body: bytes) -> bytes:
         """Return the client's body for the upstream's. Raises the ``Failure`` of an error that came with status 200."""
+        self.measured = self._operation.measure(body)
+        if self.measured.usage is not None and self.measured.failure is None:
+            return body  # it was read as a reply
         try:
             members = _OBJECT.decode(body)
         except (ValueError, RecursionError):
             raise not_a_reply(body) from None
-        self.measured = self._operation.measure(body)
         # A reply that failed has an id and is the client's to read; what has none is no reply.
         if self.measured.failure is not None and _given(members, "error") and not _given(members, "id"):
             raise self.measured.failure

@@ -55,7 +55,7 @@ def ask(approvals: StoreApprovals, pipeline: Pipeline, token: dict[str, Any]) ->
             "type": "http", "method": "POST", "path": "/charges", "raw_path": b"/charges", "query_string": b"",
             "headers": headers, "client": None,
         }
-        exchange = Exchange(scope, pytest.fail, pytest.fail, routes.match("POST", "/charges", b""))
+        exchange = Exchange.of(scope, pytest.fail, pytest.fail, routes.match("POST", "/charges", b""))
         exchange.grant = Grant(token_id=token_id or token["id"], token_name="agent", project_id="default")
         exchange.approvals_needed = [{"policy_name": "payments", "rule": 0, "timeout_seconds": 600, **need}]
         request = CanonicalRequest("POST", b"/charges", b"", headers, body, None, [("https://api.example", "")])

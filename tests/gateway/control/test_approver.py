@@ -91,7 +91,7 @@ def ask(approvals: StoreApprovals, sent: list[str | None]) -> Ask:
             "type": "http", "method": "POST", "path": path.decode(), "raw_path": path, "query_string": query,
             "headers": headers, "client": None,
         }
-        exchange = Exchange(scope, pytest.fail, pytest.fail, routes.match("POST", "/charges", b""))
+        exchange = Exchange.of(scope, pytest.fail, pytest.fail, routes.match("POST", "/charges", b""))
         exchange.grant = Grant(token_id="tok_1", token_name="agent", project_id="default")
         exchange.approvals_needed = [{"policy_name": "<payments>", "rule": 0, "timeout_seconds": 600}]
         return await approvals.ask(

@@ -44,7 +44,7 @@ def ask(make_upstream: Callable[..., Upstream]) -> Callable[..., Exchange]:
             "method": method, "path": path, "raw_path": path.encode(), "query_string": query, "headers": named,
             "client": ("203.0.113.9", 1),
         }  # fmt: skip
-        exchange = Exchange(scope, receive, send, routes.match(method, path, query))
+        exchange = Exchange.of(scope, receive, send, routes.match(method, path, query))
         exchange.grant = Grant(**{"token_id": "tok_1", "token_name": "billing", "project_id": "default", **grant})
         exchange.body = body
         if exchange.route.kind == "model":

@@ -91,7 +91,7 @@ async def run_again(
         "headers": [*request.headers, *extra_headers],
         "client": (request.client_ip, 0) if request.client_ip else None,
     }
-    exchange = Exchange(scope, receive, collected.send, routes.match(request.method, path, request.query))
+    exchange = Exchange.of(scope, receive, collected.send, routes.match(request.method, path, request.query))
     exchange.resumed = resumed
     exchange.approved_rules = rules
     exchange.approval_id = resumed.approval_id

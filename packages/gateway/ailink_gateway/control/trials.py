@@ -143,7 +143,7 @@ def _made(method: str, raw_path: str, query: bytes, headers: list[tuple[bytes, b
         "method": method, "path": path, "raw_path": raw_path.encode(), "query_string": query, "headers": headers,
         "client": (ip, 0) if ip is not None else None,
     }  # fmt: skip
-    exchange = Exchange(scope, _never, _never_send, routes.match(method, path, query))
+    exchange = Exchange.of(scope, _never, _never_send, routes.match(method, path, query))
     if exchange.route.service is not None:
         name_service(exchange, exchange.route.service)
     return exchange

@@ -46,8 +46,8 @@ class Authenticate:
 
 def _take_out(exchange: Exchange) -> None:
     exchange.raw_headers = [header for header in exchange.raw_headers if header[0] not in CARRIERS]
-    for name in CARRIERS:
-        exchange.headers.pop(name, None)
+    for name in CARRIERS & exchange.headers.keys():
+        del exchange.headers[name]
 
 
 def presented(exchange: Exchange) -> str | None:
@@ -55,12 +55,12 @@ def presented(exchange: Exchange) -> str | None:
     ours.
     """
     found: set[str] = set()
-    repeated = len(exchange.headers) != len(exchange.raw_headers)
     for name, prefix in HEADERS:
         if name not in exchange.headers:
             continue
-        values = [value for key, value in exchange.raw_headers if key == name] if repeated else [exchange.headers[name]]
-        for value in values:
+        for key, value in exchange.raw_headers:
+            if key != name:
+                continue
             if prefix and value[: len(prefix)].lower() != prefix:
                 raise Failure("invalid_api_key", "Invalid API key: the Authorization header must be `Bearer <token>`.")
             if name == ADMIN and not value.startswith(b"ailink_admin_"):
@@ -77,4 +77,4 @@ def presented(exchange: Exchange) -> str | None:
         found = {secret for secret in found if secret.startswith(OURS)} or found
         if len(found) > 1:
             raise Failure("invalid_api_key", "Invalid API key: two different keys were sent. Send one.")
-    return next(iter(found), None)
+    return found.pop() if found else None

@@ -67,18 +67,13 @@ class Dispatch:
         speech = speak(exchange, target, self._thoughts)
         _report(exchange, speech.losses)
         _report_price(exchange, target)
-        path, query = model_target(target.upstream, speech.path)
-        request = Request(
-            method="POST",
-            url=target.upstream.origin,
-            target=_with_key(path, query, key),
-            headers=model_headers(exchange, target.upstream, key),
-            body=speech.body,
-            resend=True,
-        )
-        spellings = key.spellings if key is not None else await sign(request, target.upstream)
+        upstream = target.upstream
+        path, query = model_target(upstream, speech.path)
+        headers = model_headers(exchange, upstream, key)
+        request = Request("POST", upstream.origin, _with_key(path, query, key), headers, speech.body, resend=True)
+        spellings = key.spellings if key is not None else await sign(request, upstream)
         self._open(exchange, target)
-        response = await _send(exchange, target.upstream, request)
+        response = await _send(exchange, upstream, request)
         if not 200 <= response.status < 300:
             exchange.outstanding = response.status in IN_DOUBT
             raise _whose(exchange, await _refused(target, response, spellings))

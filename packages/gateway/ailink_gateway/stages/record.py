@@ -122,12 +122,22 @@ def refuse(exchange: Exchange, failure: Failure) -> Reply:
 
 def row(exchange: Exchange) -> rows.Record:
     """Return the record of an exchange as far as it came."""
-    measured, target, grant = exchange.measured, exchange.target, exchange.grant
-    usage = _plausible(measured.usage) if exchange.route.operation != "count_tokens" else None
+    measured, target, grant, route = exchange.measured, exchange.target, exchange.grant, exchange.route
+    usage = _plausible(measured.usage) if route.operation != "count_tokens" else None
     failed = exchange.error_code is not None
     trace = read_traceparent(exchange.headers.get(b"traceparent"))
     parent = _named(exchange, b"x-parent-span-id")
     elapsed = monotonic() - exchange.started_at
+    upstream = target.upstream if target else None
+    model, requested, provider, url, finish, policy, service = _short(
+        (target.model if target else exchange.model) or None,
+        exchange.model,
+        upstream.name if upstream else None,
+        upstream.label if upstream else None,
+        measured.finish,
+        exchange.policy_name,
+        exchange.service,
+    )
     return rows.Record(
         id=exchange.id,
         request_id=exchange.id,
@@ -137,8 +147,8 @@ def row(exchange: Exchange) -> rows.Record:
         project_id=grant.project_id if grant else None,
         method=exchange.method,
         path=rows.capped(exchange.path, rows.PATH_LIMIT),
-        operation=exchange.route.operation or exchange.route.kind,
-        dialect=exchange.route.dialect.name if exchange.route.kind == "model" else None,
+        operation=route.operation or route.kind,
+        dialect=route.dialect.name if route.kind == "model" else None,
         status=exchange.status,
         upstream_status=exchange.upstream_status,
         response_latency_ms=elapsed * 1000,
@@ -146,10 +156,10 @@ def row(exchange: Exchange) -> rows.Record:
         agent_name=_named(exchange, b"x-ailink-agent-name"),
         session_id=_named(exchange, b"x-session-id"),
         parent_span_id=trace.parent_id.decode() if parent is None and trace is not None else parent,
-        model=_name((target.model if target else exchange.model) or None),
-        requested_model=_name(exchange.model),
-        provider=target.upstream.name if target else None,
-        upstream=_name(target.upstream.label) if target else None,
+        model=model,
+        requested_model=requested,
+        provider=provider,
+        upstream=url,
         prompt_tokens=usage.input_tokens if usage else None,
         completion_tokens=usage.output_tokens if usage else None,
         cache_read_tokens=usage.cache_read_tokens if usage else None,
@@ -159,15 +169,15 @@ def row(exchange: Exchange) -> rows.Record:
         cost_nano=charge(exchange, usage),
         cache_hit=False,
         is_streaming=exchange.streaming,
-        finish_reason=_name(measured.finish),
+        finish_reason=finish,
         error_code="client_closed" if exchange.cancelled_by_client else exchange.error_code,
         outcome="cancelled" if exchange.cancelled_by_client else "failed" if failed else "answered",
         attempts=exchange.attempts,
         policy_result=exchange.policy_result,
-        policy_name=_name(exchange.policy_name),
+        policy_name=policy,
         shadow_violations=rows.capped_list(exchange.shadow_violations) if exchange.shadow_violations else None,
         tags=_tags(exchange.tags) if exchange.tags else None,
-        service=_name(exchange.service),
+        service=service,
         approval_id=exchange.approval_id,
         trace_id=trace.trace_id.decode() if trace is not None else None,
         span_id=span_of(exchange.id) if trace is not None else None,
@@ -187,6 +197,12 @@ def _tags(tags: dict[str, str]) -> dict[str, str] | None:
 
 def _name(text: str | None) -> str | None:
     return None if text is None else rows.capped(text, rows.NAME_LIMIT)
+
+
+def _short(*texts: str | None) -> tuple[str | None, ...]:
+    """Return names as a record can hold them: nearly always as they are, which one look at all of them tells."""
+    together = "".join([text for text in texts if text is not None])
+    return texts if rows.is_plain(together, rows.NAME_LIMIT) else tuple(map(_name, texts))
 
 
 def _plausible(usage: Usage | None) -> Usage | None:
