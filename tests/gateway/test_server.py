@@ -32,6 +32,8 @@ class App:
         self.left = asyncio.Event()
         self.release = asyncio.Event()
         self.paths: list[str] = []
+        self.headers: list[list[bytes]] = []
+        self.scripts: dict[str, list[dict[str, Any]]] = {}  # what is sent, by path
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -40,6 +42,7 @@ class App:
                 await send({"type": f"lifespan.{step}.complete"})
             return
         self.paths.append(scope["path"])
+        self.headers.append([name for name, _ in scope["headers"]])
         self.began.set()
         body = b""
         message = await receive()
@@ -55,6 +58,10 @@ class App:
             return
         if scope["path"] == "/wait":
             await self.release.wait()
+        if scope["path"] in self.scripts:
+            for message in self.scripts[scope["path"]]:
+                await send(message)
+            return
         if scope["path"] == "/large":
             body = self.large
         length = b"%d" % len(body)
@@ -265,9 +272,7 @@ async def test_a_body_has_its_time(running: Running, patience: Callable[..., Non
 
 
 @pytest.mark.parametrize("kept_alive", [False, True])
-async def test_it_is_not_the_time_of_headers(
-    running: Running, patience: Callable[..., None], kept_alive: bool
-) -> None:
+async def test_it_is_not_the_time_of_headers(running: Running, patience: Callable[..., None], kept_alive: bool) -> None:
     patience(HEADER_SECONDS=SHORT)
     connection = await running.connect()
     if kept_alive:
@@ -398,6 +403,210 @@ async def test_what_is_no_clear_request_reaches_nobody(
     connection.send(request_bytes)
     assert (await connection.closed()).startswith(b"HTTP/1.1 400 ")
     assert running.app.paths == []
+
+
+# --- answers -----------------------------------------------------------------------------------------
+
+
+def start(*headers: tuple[bytes, bytes], status: int = 200) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+
+def piece(body: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+LENGTH_2 = (b"content-length", b"2")
+
+
+async def exchange_once(running: Running, script: list[dict[str, Any]], request: bytes) -> bytes:
+    """Return all that a server says that closes the connection after its answer."""
+    running.app.scripts["/script"] = script
+    connection = await running.connect()
+    connection.send(request)
+    return await connection.closed()
+
+
+CLOSING = b"GET /script HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n"
+
+
+async def test_a_whole_answer_is_one_write(
+    running: Running, patience: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience()
+    written: list[bytes] = []
+    made = End.connection_made
+
+    def connection_made(end: End, transport: asyncio.BaseTransport) -> None:
+        made(end, transport)
+        write = end.transport.write
+        end.transport = _Noting(end.transport, lambda data: (written.append(data), write(data)))  # type: ignore[assignment]
+
+    monkeypatch.setattr(End, "connection_made", connection_made)
+    connection = await running.connect()
+    connection.send(POST % (b"", 2) + b"ok")
+    assert await connection.answer() == b"ok"
+    [whole] = written
+    assert whole.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert whole.endswith(b"\r\n\r\nok")
+
+
+class _Noting:
+    """A transport whose writes are noted."""
+
+    def __init__(self, transport: Any, write: Callable[[bytes], Any]) -> None:
+        self._transport, self.write = transport, write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def test_an_answer_without_a_length_is_chunked_and_its_headers_do_not_wait(
+    running: Running, patience: Callable[..., None]
+) -> None:
+    patience()
+    script = [start(), piece(b"one", more=True), piece(b"", more=True), piece(b"three", more=True), piece(b"")]
+    head, _, body = (await exchange_once(running, script, CLOSING)).partition(b"\r\n\r\n")
+    assert b"\r\ntransfer-encoding: chunked" in head
+    assert b"\r\nconnection: close" in head
+    assert body == b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"
+
+    class Slow(App):
+        async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+            await send(start())
+            await self.release.wait()
+            await send(piece(b"late"))
+
+    running.app = app = Slow()
+    connection = await running.connect()
+    connection.send(GET % b"slow")
+    await asyncio.wait_for(connection.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+    app.release.set()
+    assert await asyncio.wait_for(connection.reader.readuntil(b"0\r\n\r\n"), PATIENCE) == b"4\r\nlate\r\n0\r\n\r\n"
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks(running: Running, patience: Callable[..., None]) -> None:
+    patience()
+    request = b"GET /script HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    head, _, body = (
+        await exchange_once(running, [start(), piece(b"one", more=True), piece(b"two")], request)
+    ).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert b"\r\nconnection: close" in head
+    assert body == b"onetwo"
+
+
+@pytest.mark.parametrize(
+    ("method", "script"),
+    [
+        (b"HEAD", [start(LENGTH_2), piece(b"ok")]),
+        (b"HEAD", [start(), piece(b"ok", more=True), piece(b"more")]),
+        (b"GET", [start(status=204), piece(b"")]),
+        (b"GET", [start(LENGTH_2, status=304), piece(b"")]),
+    ],
+)
+async def test_an_answer_that_has_no_body_is_none(
+    running: Running, patience: Callable[..., None], method: bytes, script: list[dict[str, Any]]
+) -> None:
+    patience()
+    said = await exchange_once(running, script, CLOSING.replace(b"GET", method))
+    assert said.endswith(b"\r\n\r\n")
+    assert said.count(b"\r\n\r\n") == 1
+    assert b"chunked" not in said
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"x-split", b"one\r\nset-cookie: two"),
+        (b"x-split", b"one\ntwo"),
+        (b"x-nul", b"one\0two"),
+        (b"x bad", b"name"),
+        (b"x-bad:", b"name"),
+        (b"", b"nameless"),
+    ],
+)
+async def test_no_header_can_write_another(
+    running: Running, patience: Callable[..., None], header: tuple[bytes, bytes]
+) -> None:
+    patience()
+    said = await exchange_once(running, [start(header, LENGTH_2), piece(b"ok")], CLOSING)
+    assert said.startswith(b"HTTP/1.1 500 ")
+    assert header[1] not in said
+    assert b"set-cookie" not in said
+
+
+@pytest.mark.parametrize("script", [[], [piece(b"early")], [start(LENGTH_2), start(LENGTH_2)], [start(), start()]])
+async def test_an_application_that_gives_no_answer_is_answered_for_or_cut_off(
+    running: Running, patience: Callable[..., None], script: list[dict[str, Any]]
+) -> None:
+    patience()
+    said = await exchange_once(running, script, GET % b"script")
+    begun = script[:1] == [start()]
+    assert said.startswith(b"HTTP/1.1 200 " if begun else b"HTTP/1.1 500 " if len(script) < 2 else b"")
+    assert not said.endswith(b"0\r\n\r\n"), "nobody takes it for whole"
+
+
+@pytest.mark.parametrize("body", [b"", b"o", b"too long"])
+async def test_a_body_of_another_length_than_said_is_cut_off(
+    running: Running, patience: Callable[..., None], body: bytes
+) -> None:
+    patience()
+    said = await exchange_once(running, [start(LENGTH_2), piece(body)], GET % b"script")
+    assert not said.partition(b"\r\n\r\n")[2]
+
+
+async def test_who_waits_for_leave_to_send_gets_it(running: Running, patience: Callable[..., None]) -> None:
+    patience()
+    connection = await running.connect()
+    connection.send(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert (
+        await asyncio.wait_for(connection.reader.readuntil(b"\r\n\r\n"), PATIENCE) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    )
+    connection.send(b"ok")
+    assert await connection.answer() == b"ok"
+
+
+async def test_a_request_to_upgrade_is_answered_as_any_and_is_the_last(
+    running: Running, patience: Callable[..., None]
+) -> None:
+    patience()
+    running.app.scripts["/script"] = [start(LENGTH_2), piece(b"ok")]
+    connection = await running.connect()
+    connection.send(b"GET /script HTTP/1.1\r\nHost: g\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET % b"behind")
+    said = await connection.closed()
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close" in said
+    assert running.app.paths == ["/script"]
+
+
+async def test_what_is_no_request_behind_one_does_not_spoil_its_answer(
+    running: Running, patience: Callable[..., None]
+) -> None:
+    patience()
+    connection = await running.connect()
+    connection.send(POST % (b"wait", 2) + b"ok" + b"\x16\x03 nonsense\r\n\r\n")
+    await asyncio.wait_for(running.app.began.wait(), PATIENCE)
+    running.app.release.set()
+    assert await connection.answer() == b"ok"
+    assert await connection.closed() == b""
+
+
+async def test_a_body_that_breaks_off_in_nonsense_is_refused(running: Running, patience: Callable[..., None]) -> None:
+    patience()
+    connection = await running.connect()
+    connection.send(b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nnonsense\r\n")
+    assert (await connection.closed()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_trailers_are_no_headers(running: Running, patience: Callable[..., None]) -> None:
+    patience()
+    connection = await running.connect()
+    chunked = b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Admin-Key: x\r\n\r\n"
+    connection.send(chunked + GET % b"next")
+    assert await connection.answer() == b"ok"
+    assert await connection.answer() == b""
+    assert running.app.headers == [[b"host", b"transfer-encoding"], [b"host"]]
 
 
 # --- the end -----------------------------------------------------------------------------------------

@@ -187,6 +187,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._in_headers = True
         self._url = b""
+        self._headers = []  # without the trailers of the request before
         self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
@@ -205,7 +206,7 @@ class Connection(asyncio.Protocol):
         version = parser.get_http_version()
         raw_path, query = _split(self._url)
         path = raw_path.decode("ascii")
-        headers, self._headers = self._headers, []  # what comes behind a body is no header of the request
+        headers, self._headers = self._headers, []  # what comes behind the body is no header of this request
         scope = {
             "type": "http", "asgi": _ASGI, "http_version": version, "method": parser.get_method().decode("ascii"),
             "scheme": "http", "path": unquote(path) if "%" in path else path, "raw_path": raw_path,
