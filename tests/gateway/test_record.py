@@ -31,6 +31,7 @@ from ailink_provider.prices import own_price
 from ailink_provider.transport import Response
 
 PATIENCE = 5.0
+TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
 MakeExchange = Callable[..., Exchange]
 MESSAGES = [
     ("/v1/chat/completions", "openai"),
@@ -233,7 +234,7 @@ class Hanging:
         self.closed = True
 
 
-BEGUN = b'''event: message_start
+BEGUN = b"""event: message_start
 data: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"claude-opus-5",\
 "content":[],"stop_reason":null,"usage":{"input_tokens":25,"output_tokens":1}}}
 
@@ -243,7 +244,7 @@ data: {"type":"content_block_start","index":0,"content_block":{"type":"text","te
 event: content_block_delta
 data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}
 
-'''
+"""
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
@@ -426,9 +427,7 @@ async def test_an_absurd_retry_after_of_an_upstream_is_no_defect_of_ours(
     ],
 )
 @pytest.mark.parametrize("name", ["session_id", "agent_name", "parent_span_id"])
-def test_names_survive_odd_bytes(
-    make_exchange: MakeExchange, name: str, value: bytes, expected: str | None
-) -> None:
+def test_names_survive_odd_bytes(make_exchange: MakeExchange, name: str, value: bytes, expected: str | None) -> None:
     header = {"agent_name": b"x-ailink-agent-name"}.get(name, f"x-{name.replace('_', '-')}".encode())
     record = row(make_exchange(headers=[(header, value)]))
     assert getattr(record, name) == expected
@@ -595,6 +594,49 @@ async def test_a_known_caller_is_recorded_whatever_happens(make_exchange: MakeEx
     assert journal.records == counts.counted and not counts.refused
 
 
+def test_every_field_stands_in_its_own_place(make_exchange: MakeExchange, make_upstream: Any) -> None:
+    """The row is made by position, so every field here has a value that no other has."""
+    exchange = make_exchange(
+        headers=[
+            (b"traceparent", b"00-%b-00f067aa0ba902b7-01" % TRACE),
+            (b"x-parent-span-id", b"the-parent"),
+            (b"x-session-id", b"the-session"),
+            (b"x-ailink-agent-name", b"the-agent"),
+        ]
+    )
+    exchange.grant, exchange.model, exchange.streaming = grant(), "asked", True
+    exchange.target = Target(
+        make_upstream("openai"), "answered", Facts(), own_price=own_price({"input": Decimal(1), "output": Decimal(1)})
+    )
+    exchange.status, exchange.upstream_status, exchange.attempts, exchange.usage_estimated = 200, 201, 7, True
+    exchange.first_byte_at = exchange.started_at + 1e-9
+    exchange.measured.usage = Usage(
+        input_tokens=100, output_tokens=50, cache_read_tokens=40, cache_write_tokens=30, reasoning_tokens=20
+    )
+    exchange.measured.finish = "stop"
+    exchange.policy_result, exchange.policy_name, exchange.service = "rewrite", "the-policy", "the-service"
+    exchange.tags, exchange.shadow_violations, exchange.approval_id = {"team": "red"}, ["later"], "apr_1"
+    record = row(exchange)
+    assert record.finished_at is not None and record.response_latency_ms is not None
+    assert record.finished_at - record.created_at == pytest.approx(record.response_latency_ms / 1000, abs=1e-4)
+    assert record.first_byte_ms == pytest.approx(1e-6, abs=1e-6) != record.response_latency_ms
+    expected = {
+        "id": exchange.id, "request_id": exchange.id, "created_at": exchange.created_at, "token_id": "tok_a",
+        "project_id": "p", "method": "POST", "path": "/v1/chat/completions", "operation": "chat",
+        "dialect": "openai_chat", "status": 200, "upstream_status": 201, "agent_name": "the-agent",
+        "session_id": "the-session", "parent_span_id": "the-parent", "model": "answered", "requested_model": "asked",
+        "provider": "openai", "upstream": exchange.target.upstream.label, "prompt_tokens": 100,
+        "completion_tokens": 50, "cache_read_tokens": 40, "cache_write_tokens": 30, "reasoning_tokens": 20,
+        "usage_estimated": True, "cost_nano": 150_000, "cache_hit": False, "is_streaming": True,
+        "finish_reason": "stop", "error_code": None, "outcome": "answered", "attempts": 7, "policy_result": "rewrite",
+        "policy_name": "the-policy", "shadow_violations": ["later"], "tags": {"team": "red"}, "service": "the-service",
+        "approval_id": "apr_1", "trace_id": TRACE.decode(), "span_id": exchange.id[-16:], "chain": None,
+        "chain_sequence": None, "chain_code": None,
+    }  # fmt: skip
+    measured = {"finished_at", "response_latency_ms", "first_byte_ms"}
+    assert {name: getattr(record, name) for name in Row.__struct_fields__ if name not in measured} == expected
+
+
 async def test_decisions_are_on_the_record(make_exchange: MakeExchange) -> None:
     exchange = make_exchange()
     exchange.policy_result, exchange.policy_name, exchange.service = "deny", "no-deletes", "stripe"
@@ -603,9 +645,6 @@ async def test_decisions_are_on_the_record(make_exchange: MakeExchange) -> None:
     assert (record.policy_result, record.policy_name, record.service) == ("deny", "no-deletes", "stripe")
     assert (record.tags, record.shadow_violations, record.approval_id) == ({"team": "red"}, ["later"], "apr_1")
     assert (record.trace_id, record.span_id) == (None, None)
-
-
-TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize(
@@ -669,9 +708,7 @@ async def test_a_body_is_kept_up_to_its_limit(make_exchange: MakeExchange, journ
     assert (len(kept.reply), kept.reply_size) == (BODY_KEPT, 500_000)
 
 
-async def test_what_a_client_got_before_it_left_is_kept(
-    make_exchange: MakeExchange, journal: Any, client: Any
-) -> None:
+async def test_what_a_client_got_before_it_left_is_kept(make_exchange: MakeExchange, journal: Any, client: Any) -> None:
     counts = Counts()
     exchange = read(make_exchange())
     exchange.grant = grant(log_level="full")
