@@ -86,7 +86,7 @@ MOMENT = st.floats(0, 4e9, allow_nan=False)
 def test_what_the_database_gives_back_has_the_code_that_was_written(store: Store, **fields: Any) -> None:
     def through(connection: Any) -> dict[str, Any]:
         connection.exec_driver_sql("DELETE FROM records")
-        insert_records(connection, [msgspec.json.decode(line)])
+        insert_records(connection, [msgspec.json.decode(line, type=Record)])
         return rows_of_chain(connection, "node-1", 0, 5)[0]
 
     line, code = Chain(KEY, Node("node", 1)).link(record(**fields))

@@ -22,7 +22,6 @@ from ailink_gateway.store.credentials import insert_credential
 from ailink_gateway.store.policies import attach_to_project, insert_policy, update_policy
 from ailink_gateway.store.prices import insert_price
 from ailink_gateway.store.projects import delete_project, insert_project
-from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.services import insert_service, update_service
 from ailink_gateway.store.spend import remove_limit, set_limit
 from ailink_gateway.store.store import Store
@@ -33,6 +32,7 @@ from ailink_gateway.vault import TOKEN_FINGERPRINTS, Vault, credential_place
 from ailink_provider.errors import Failure
 from ailink_provider.prices import own_price
 from ailink_provider.registry import providers
+from tests.gateway.rows import insert_records
 
 BASE_URLS = {name: provider.base_url for name, provider in providers().items() if provider.base_url}
 MASTER_KEY = bytes(range(32))

@@ -490,7 +490,7 @@ def test_whatever_an_upstream_counts_can_be_stored(
     exchange.target = Target(make_upstream("openai"), "gpt-4o", Facts(), "openai")
     exchange.measured.usage = Usage(*[counts] * 8)
     record = row(exchange)
-    store.call(insert_records, [msgspec.to_builtins(record)])
+    store.call(insert_records, [record])
     stored = store.call(find_record, record.id)
     assert 0 <= stored["prompt_tokens"] < 2**31
     assert stored["cost_nano"] is not None and stored["cost_nano"] >= 0, "nobody is paid for calling"
@@ -510,7 +510,7 @@ async def test_the_longest_records_never_outgrow_what_was_set_aside_for_them(
 ) -> None:
     spool = Spool(tmp_path / "spool", segment_bytes=8 * LINE_LIMIT, limit_bytes=99 * 8 * LINE_LIMIT)
     spool.chain = Chain(ChainKey(bytes(32)), Node("node", 1))
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
 
     async def insert(records: Any) -> None:
         rows.extend(records)
@@ -530,7 +530,7 @@ async def test_the_longest_records_never_outgrow_what_was_set_aside_for_them(
     spool.stop()
     await spool.run(insert, known, lambda: 9.0)
     spool.release()
-    assert [record["id"] for record in rows] == [exchange.id for exchange in exchanges]
+    assert [record.id for record in rows] == [exchange.id for exchange in exchanges]
 
 
 def test_no_cost_is_too_large_to_be_stored_and_summed_up(make_exchange: MakeExchange, make_upstream: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ailink_gateway.backends.spool import LINE_LIMIT, Row, Spool, SpoolBusy
+from ailink_gateway.backends.spool import LINE_LIMIT, PAGE, SEGMENT_BYTES, Segment, Spool, SpoolBusy
 from ailink_gateway.chain import Chain, ChainKey, Node, body_of
 from ailink_gateway.record import Opened, Record, unknown
 from ailink_provider.errors import Failure
@@ -56,13 +56,13 @@ class Table:
         self.down = False
         self.asked = asyncio.Event()
 
-    async def insert(self, records: Sequence[Row]) -> None:
+    async def insert(self, records: Sequence[Record]) -> None:
         self.asked.set()
         if self.down:
             raise Failure("internal_error", "down")
         self.inserts += len(records)
         for row in records:
-            self.rows.setdefault(row["id"], msgspec.convert(row, Record))
+            self.rows.setdefault(row.id, row)
 
     async def known(self, ids: Sequence[str]) -> frozenset[str]:
         if self.down:
@@ -101,6 +101,8 @@ async def test_records_reach_the_store(tmp_path: Path) -> None:
     for number in range(100):
         spool.open(opened(f"r{number}"))
         spool.close(record(f"r{number}"))
+        if number % 9 == 0:  # as when the journal is synced meanwhile
+            spool._segments[-1].turn_page(keep=spool._reserved)
     assert spool.backlog_bytes > 0
     await drain(spool, table)
     assert list(table.rows) == [f"r{number}" for number in range(100)]
@@ -134,6 +136,33 @@ async def test_death_loses_no_record_and_finds_open_calls(tmp_path: Path) -> Non
     assert table.rows["running"].finished_at == 9.0
     assert set(table.rows) == {"finished", "running"}
     assert table.prove() == {"node-1": 1, "node-2": 1}
+
+
+async def test_what_other_versions_left_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They had zeros where a page was left unfinished, and may have had fields that this one does not know."""
+    spool, table = journal(tmp_path), Table()
+    path = next(tmp_path.glob("*.journal"))
+    die(spool)
+    first, second = (msgspec.to_builtins(record(name)) for name in "ab")
+    lines = [msgspec.json.encode(line) + b"\n" for line in (first, second | {"of_a_later_version": [1]})]
+    path.write_bytes((b"\0" * 100).join(lines) + msgspec.json.encode(opened("c")) + b"\n" + b"\0" * 5000)
+    await drain(journal(tmp_path, boot=2), table)
+    assert {name: row.outcome for name, row in table.rows.items()} == {"a": "answered", "b": "answered", "c": "unknown"}
+    assert not caplog.records
+
+
+async def test_a_synced_journal_is_recovered_without_a_complaint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool, table = journal(tmp_path), Table()
+    for name in ("a", "b"):
+        spool.close(record(name))
+        spool._segments[-1].turn_page(keep=0)
+        assert spool._segments[-1].written % PAGE == 0
+    die(spool)
+    await drain(journal(tmp_path, boot=2), table)
+    assert list(table.rows) == ["a", "b"]
+    assert not caplog.records
 
 
 async def test_recovery_may_be_interrupted_and_repeated(tmp_path: Path) -> None:
@@ -196,6 +225,15 @@ async def test_no_space_for_a_segment(tmp_path: Path, monkeypatch: pytest.Monkey
         for number in range(100):
             spool.open(opened(f"r{number}"))
     spool.release()
+
+
+@pytest.mark.parametrize("size", [5000, SEGMENT_BYTES, SEGMENT_BYTES + 5000])
+def test_a_segment_has_all_its_space_from_the_beginning(tmp_path: Path, size: int) -> None:
+    segment = Segment(tmp_path / "1.journal", size)
+    segment.append(b"line")
+    assert segment.path.read_bytes() == b"line" + bytes(size - len(b"line"))
+    assert segment.path.stat().st_blocks * 512 >= size
+    segment.remove()
 
 
 async def test_two_processes_never_share_a_directory(tmp_path: Path) -> None:
@@ -269,8 +307,8 @@ async def test_a_recovery_that_dies_too_leaves_no_gap(tmp_path: Path) -> None:
     die(first)
 
     class Dying(Table):
-        async def insert(self, records: Sequence[Row]) -> None:
-            if any(row["outcome"] == "unknown" for row in records):
+        async def insert(self, records: Sequence[Record]) -> None:
+            if any(row.outcome == "unknown" for row in records):
                 await table.insert(records[:1])
                 raise KeyboardInterrupt
             await table.insert(records)

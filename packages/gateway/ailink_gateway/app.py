@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from ailink_gateway import dev, routes, tokens
+from ailink_gateway import dev, record, routes, tokens
 from ailink_gateway.backends.approvals import StoreApprovals
 from ailink_gateway.backends.bodies import BodyKeeper
 from ailink_gateway.backends.breakers import MemoryBreakers
@@ -25,7 +25,7 @@ from ailink_gateway.backends.discovery import Discovery
 from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.backends.limiter import MemoryLimiter
 from ailink_gateway.backends.settlement import SettlingJournal
-from ailink_gateway.backends.spool import Row, Spool
+from ailink_gateway.backends.spool import Spool
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.backends.upstreams import reach
 from ailink_gateway.chain import TAIL, Chain, ChainKey, NodeFile
@@ -214,12 +214,12 @@ class Gateway:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _insert(self, rows: Sequence[Row]) -> None:
+    async def _insert(self, records: Sequence[record.Record]) -> None:
         try:
-            await self.store.write(insert_chained, rows, self._chain_key.sign)
+            await self.store.write(insert_chained, records, self._chain_key.sign)
         except SQLAlchemyError as error:  # the spool keeps the rows and asks again
             raise Failure("internal_error", f"the store refused records: {type(error).__name__}") from error
-        self.broadcaster.publish(rows)
+        self.broadcaster.publish(records)
 
     async def _known(self, ids: Sequence[str]) -> frozenset[str]:
         return await self.store.read(known_ids, ids)

@@ -95,6 +95,9 @@ class Record(Struct, tag="record", omit_defaults=True):
     chain_code: str | None = None
 
 
+FLAGS = tuple(name for name, kind in Record.__annotations__.items() if kind is bool)
+
+
 def capped(text: str, limit: int) -> str:
     """Return ``text`` without control characters, cut so that it takes at most ``limit`` bytes of JSON."""
     if is_plain(text, limit):

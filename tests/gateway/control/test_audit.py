@@ -13,9 +13,9 @@ from fastapi import FastAPI
 
 from ailink_gateway.control import Broadcaster, audit
 from ailink_gateway.store.bodies import insert_bodies
-from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault, body_place
+from tests.gateway.rows import insert_records
 
 AUDIT = "/api/v1/audit"
 JULY = 1_783_000_000.25

@@ -4,8 +4,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.store import Store
+from tests.gateway.rows import insert_records
 
 Create = Callable[..., Awaitable[dict[str, Any]]]
 PROJECTS = "/api/v1/projects"

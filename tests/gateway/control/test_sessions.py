@@ -4,8 +4,8 @@ import httpx2
 import pytest
 
 from ailink_gateway.chain import ChainKey
-from ailink_gateway.store.chains import insert_chained
 from ailink_gateway.store.store import Store
+from tests.gateway.rows import insert_chained
 
 SESSIONS = "/api/v1/sessions"
 JULY = 1_783_000_000.0

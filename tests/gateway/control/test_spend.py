@@ -7,9 +7,9 @@ from fastapi import FastAPI
 
 from ailink_gateway.control import create_control
 from ailink_gateway.ports import Spent
-from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
+from tests.gateway.rows import insert_records
 
 Create = Callable[..., Awaitable[dict[str, Any]]]
 NOTHING = {

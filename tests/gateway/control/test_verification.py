@@ -49,7 +49,7 @@ def write(store: Store, key: ChainKey, boot: int, numbers: range, batch: int = 5
     for number in numbers:
         line, code = chain.link(record(number, **fields))
         chain.advance(code)
-        lines.append(msgspec.json.decode(line))
+        lines.append(msgspec.json.decode(line, type=Record))
     for start in range(0, len(lines), batch):
         store.call(insert_chained, lines[start : start + batch], key.sign)
 
@@ -176,8 +176,7 @@ def test_a_row_moved_to_another_chain_is_missed(written: Store, key: ChainKey) -
 
 
 def test_rows_that_were_slipped_in_are_found(written: Store, key: ChainKey) -> None:
-    written.call(insert_records, [{**msgspec.structs.asdict(record(99)), "chain": "node-2", "chain_sequence": 4,
-                                   "chain_code": "00" * 32}])  # fmt: skip
+    written.call(insert_records, [record(99, chain="node-2", chain_sequence=4, chain_code="00" * 32)])
     assert (fault_of(written, key).kind, fault_of(written, key).record_id) == ("altered", "req_099")
     execute(written, "UPDATE records SET chain = NULL, chain_sequence = NULL WHERE id = 'req_099'")
     assert fault_of(written, key).kind == "unchained"

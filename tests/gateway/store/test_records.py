@@ -20,7 +20,6 @@ from ailink_gateway.store.chains import (
 from ailink_gateway.store.records import (
     FILTERS,
     find_record,
-    insert_records,
     known_ids,
     last_sequence,
     list_records,
@@ -31,6 +30,7 @@ from ailink_gateway.store.sessions import find_session, list_sessions, list_step
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import records
 from ailink_provider.errors import Failure
+from tests.gateway.rows import insert_records
 
 Make = Callable[..., dict[str, Any]]
 
@@ -42,14 +42,23 @@ async def test_a_row_is_inserted_once(store: Store, record: Make) -> None:
     assert await store.write(insert_records, []) == 0
 
 
-async def test_rows_may_know_more_or_less_than_the_table(store: Store, record: Make) -> None:
-    rows = [record(1, of_a_later_version=1), record(2, request_id="other", shadow_violations=["a"])]
-    await store.write(insert_records, rows)
+async def test_only_rows_that_are_new_count_for_their_session(store: Store, record: Make) -> None:
+    def row(number: int, **fields: Any) -> dict[str, Any]:
+        return record(number, session_id="s", project_id="p", cost_nano=number, **fields)
+
+    await store.write(insert_records, [row(1), row(2), row(2, status=500)])
+    await store.write(insert_records, [row(3), row(1, status=500), row(3, status=500), row(4), row(2)])
+    session = await store.read(find_session, "s", "p")
+    assert (session["requests"], session["errors"], session["cost_nano"]) == (4, 0, 10)
+    assert (await store.read(find_record, "req_000003"))["status"] is None, "the first of a batch stays, too"
+
+
+async def test_rows_of_a_batch_may_have_values_in_different_columns(store: Store, record: Make) -> None:
+    await store.write(insert_records, [record(1), record(2, shadow_violations=["a"], model="m", chain_code="00")])
     first, second = [await store.read(find_record, f"req_00000{number}") for number in (1, 2)]
-    assert first["request_id"] == "req_000001"
-    assert first["shadow_violations"] is None
-    assert second["request_id"] == "other"
-    assert second["shadow_violations"] == ["a"]
+    assert (first["shadow_violations"], first["model"], first["chain_code"]) == (None, None, None)
+    assert (second["shadow_violations"], second["model"], second["chain_code"]) == (["a"], "m", b"\0")
+    assert first["agent_name"] is second["agent_name"] is None
 
 
 def test_the_table_holds_whatever_the_data_plane_records() -> None:

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.spend import KINDS, load_spend, periods, read_limits, remove_limit, set_limit
 from ailink_gateway.store.store import Store
 from ailink_gateway.store.tables import records, spend_totals
 from ailink_provider.errors import Failure
+from tests.gateway.rows import insert_records
 
 Make = Callable[..., dict[str, Any]]
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()

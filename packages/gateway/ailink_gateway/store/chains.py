@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from ailink_gateway.chain import FIELDS, PRUNED, TAIL, Checkpoint, Kind
+from ailink_gateway.record import Record
 from ailink_gateway.store.records import insert_records
 from ailink_gateway.store.rows import Row
-from ailink_gateway.store.sessions import add_to_sessions
 from ailink_gateway.store.tables import checkpoints, record_bodies, records
 
 Sign = Callable[[str, Kind, int, bytes], Checkpoint]
@@ -23,37 +22,29 @@ _ROWS = (
     f"SELECT {', '.join(_READ)} FROM records "  # noqa: S608 - no values
     "WHERE chain = ? AND chain_sequence > ? ORDER BY chain_sequence LIMIT ?"
 )
+_KEEP = (
+    "INSERT INTO checkpoints (chain, kind, chain_sequence, chain_code, signature) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (chain, kind) DO UPDATE SET chain_sequence = excluded.chain_sequence, "
+    "chain_code = excluded.chain_code, signature = excluded.signature WHERE chain_sequence < excluded.chain_sequence"
+)
 _JSON = ("shadow_violations", "tags")
 
 
-def insert_chained(connection: Connection, batch: Sequence[Mapping[str, Any]], sign: Sign) -> int:
-    """Insert rows as ``insert_records`` does, count their sessions, and move the tail checkpoint of their chains."""
-    add_to_sessions(connection, batch)
+def insert_chained(connection: Connection, batch: Sequence[Record], sign: Sign) -> int:
+    """Insert rows as ``insert_records`` does, and move the tail checkpoints of their chains, in whose order they are.
+    """
     inserted = insert_records(connection, batch)
-    tails: dict[str, tuple[int, bytes]] = {}
-    for row in batch:
-        chain = row.get("chain")
-        if chain is not None:
-            tails[chain] = max(tails.get(chain, (0, b"")), (row["chain_sequence"], bytes.fromhex(row["chain_code"])))
-    for chain, (sequence, code) in tails.items():
-        keep_checkpoint(connection, sign(chain, TAIL, sequence, code))
+    last = {record.chain: record for record in batch}
+    for chain, record in last.items():
+        if chain is not None and record.chain_sequence is not None and record.chain_code is not None:
+            code = bytes.fromhex(record.chain_code)
+            keep_checkpoint(connection, sign(chain, TAIL, record.chain_sequence, code))
     return inserted
 
 
 def keep_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
     """Put a checkpoint in the place of an earlier one of its chain and kind; a later one stays."""
-    values = {
-        "chain": checkpoint.chain, "kind": checkpoint.kind, "chain_sequence": checkpoint.sequence,
-        "chain_code": checkpoint.code, "signature": checkpoint.signature,
-    }
-    changed = {name: values[name] for name in ("chain_sequence", "chain_code", "signature")}
-    statement = insert(checkpoints).values(**values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["chain", "kind"], set_=changed,
-            where=checkpoints.c.chain_sequence < checkpoint.sequence,
-        )
-    )
+    connection.exec_driver_sql(_KEEP, checkpoint)
 
 
 def list_chains(connection: Connection) -> list[str]:

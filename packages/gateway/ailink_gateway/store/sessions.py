@@ -3,12 +3,13 @@
 The totals change with the records that are inserted, in the same transaction, so that no list has to add them up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
+from ailink_gateway.record import Record
 from ailink_gateway.store.rows import Row
 from ailink_gateway.store.tables import records, sessions
 from ailink_provider.errors import Failure
@@ -18,19 +19,14 @@ _ORDER = (sessions.c.created_at, sessions.c.id, sessions.c.project_id)
 FIRST_ERROR = 400
 
 
-def add_to_sessions(connection: Connection, batch: Sequence[Mapping[str, Any]]) -> None:
-    """Add to their sessions those rows of the batch that have one and are not in the table of records yet."""
-    of_sessions = {row["id"]: row for row in batch if row.get("session_id") is not None}
-    if not of_sessions:
-        return
-    there = select(records.c.id).where(records.c.id.in_(list(of_sessions)))
-    for (record_id,) in connection.execute(there):
-        del of_sessions[record_id]
+def add_to_sessions(connection: Connection, batch: Sequence[Record]) -> None:
+    """Add records that were just inserted to their sessions, those that have one."""
     totals: dict[tuple[str, str], Row] = {}
-    for row in of_sessions.values():
-        key = row["session_id"], row.get("project_id") or ""
-        one = _one(row)
-        totals[key] = _together(totals[key], one) if key in totals else one
+    for record in batch:
+        if record.session_id is not None:
+            key = record.session_id, record.project_id or ""
+            one = _one(record)
+            totals[key] = _together(totals[key], one) if key in totals else one
     if not totals:
         return
     statement = insert(sessions)
@@ -114,11 +110,12 @@ def prune_sessions(connection: Connection, before: float, limit: int) -> int:
     ).rowcount
 
 
-def _one(row: Mapping[str, Any]) -> Row:
-    failed = row.get("error_code") is not None or (row.get("status") or 0) >= FIRST_ERROR
+def _one(record: Record) -> Row:
+    failed = record.error_code is not None or (record.status or 0) >= FIRST_ERROR
     return {
-        "created_at": row["created_at"], "last_at": row["created_at"], "requests": 1, "errors": int(failed),
-        **{name: row.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "cost_nano")},
+        "created_at": record.created_at, "last_at": record.created_at, "requests": 1, "errors": int(failed),
+        "prompt_tokens": record.prompt_tokens or 0, "completion_tokens": record.completion_tokens or 0,
+        "cost_nano": record.cost_nano or 0,
     }
 
 

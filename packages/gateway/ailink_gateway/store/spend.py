@@ -4,14 +4,16 @@ A kind is daily, monthly or lifetime; a period a day ("2026-11-24"), a month ("2
 nano-dollars. Totals change with the records they sum up, in one transaction, and never otherwise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from ailink_gateway.record import Record
 from ailink_gateway.store.tables import records, spend_limits, spend_totals
 from ailink_provider.errors import Failure
 
@@ -90,21 +92,21 @@ def remove_limit(connection: Connection, scope: str, scope_id: str, kind: str) -
         raise Failure("not_found", f"There is no {kind} limit on this {scope}.", param="period")
 
 
-def add_to_totals(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+def add_to_totals(connection: Connection, batch: Sequence[Record]) -> None:
     """Add records that were just inserted to the totals of their tokens and projects. One without a cost is a request.
     """
-    sums: dict[tuple[str, str, str], list[int]] = {}
-    for row in rows:
-        where = periods(row["created_at"])
-        nano = row.get("cost_nano") or 0
-        tokens = (row.get("prompt_tokens") or 0) + (row.get("completion_tokens") or 0)
-        for scope, scope_id in (("token", row.get("token_id")), ("project", row.get("project_id"))):
-            if scope_id is None:
-                continue
-            for period in where:
-                total = sums.setdefault((scope, scope_id, period), [0, 0, 0])
-                total[0] += nano
-                total[1] += 1
-                total[2] += tokens
-    if sums:
-        connection.exec_driver_sql(_ADD, [(*key, *total) for key, total in sums.items()])
+    # By caller and day, as most records of a batch have both in common; the database adds up what those share.
+    sums: defaultdict[tuple[str | None, str | None, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for record in batch:
+        total = sums[record.token_id, record.project_id, int(record.created_at) // _DAY]
+        total[0] += record.cost_nano or 0
+        total[1] += 1
+        total[2] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
+    rows = [
+        (scope, scope_id, period, *total)
+        for (token_id, project_id, day), total in sums.items()
+        for scope, scope_id in (("token", token_id), ("project", project_id)) if scope_id is not None
+        for period in _periods(day)
+    ]  # fmt: skip
+    if rows:
+        connection.exec_driver_sql(_ADD, rows)
