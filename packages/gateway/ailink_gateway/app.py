@@ -30,7 +30,7 @@ from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.backends.upstreams import reach
 from ailink_gateway.chain import TAIL, Chain, ChainKey, NodeFile
 from ailink_gateway.configured import open_configured
-from ailink_gateway.control import Broadcaster, create_control, owned, unlock
+from ailink_gateway.control import Broadcaster, create_control, misdirected, owned, unlock
 from ailink_gateway.control.context import Exposition
 from ailink_gateway.control.errors import answer
 from ailink_gateway.control.retention import DAY, Retention
@@ -193,7 +193,7 @@ class Gateway:
             if refused is not None:
                 await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
                 return
-        if self._is_control(method, path):
+        if self._is_control(method, path) or misdirected(path, scope["headers"]):
             await self.control(scope, receive, send)
             return
         route = routes.match(method, path, scope["query_string"], scope["headers"])
