@@ -100,7 +100,8 @@ class Gateway:
         await self.spool.recover(self._insert, self._known, time)
         ledger = MemoryLedger(time)
         journal = SettlingJournal(self.spool, ledger)
-        self.transport = Transport(guard=Guard(settings.allow_upstreams))
+        guard = Guard(settings.allow_upstreams)
+        self.transport = Transport(guard=guard)
         self._proxies = frozenset(filter(None, map(canonical, settings.trusted_proxies)))
         breakers = MemoryBreakers()
         anonymous = DEFAULT if settings.mode == "dev" else None
@@ -149,6 +150,7 @@ class Gateway:
             exposition=Exposition(self.metrics.text, settings.metrics_open),
             breakers=breakers,
             ledger=ledger,
+            guard=guard,
         )
         self._is_control = owned(self.control)
         self._running = [
