@@ -118,6 +118,23 @@ class TestBeforeTheFirstEvent:
         failed([record_of(request_id)], code, 200)
 
     @every_pair
+    @either_way
+    @pytest.mark.parametrize("body", [
+        b'{"error":{"message":"The model is overloaded.","type":"rate_limit_error","status":"RESOURCE_EXHAUSTED"}}',
+        b'{\n  "error": {\n    "message": "The model is overloaded.", "type": "rate_limit_error",'
+        b' "status": "RESOURCE_EXHAUSTED"\n  }\n}\n',
+    ], ids=["a line", "lines"])  # fmt: skip
+    def test_an_error_that_comes_whole_with_200(
+        self, client: Client, model: str, stream: bool, body: bytes, call: Caller, upstream: MockUpstream,
+        record_of: RecordOf,
+    ) -> None:  # fmt: skip
+        upstream.script(status=200, body=body, headers=[("content-type", "application/json")])
+        answer = call(client, model, stream=stream)
+        request_id = refused(client, answer, 429, "rate_limit_exceeded")
+        assert client.told(answer.json()).message == "The model is overloaded."
+        failed([record_of(request_id)], "rate_limit_exceeded", 200)
+
+    @every_pair
     def test_no_money(
         self, client: Client, model: str, call: Caller, upstream: MockUpstream, record_of: RecordOf
     ) -> None:

@@ -252,6 +252,20 @@ def measured_of(reply: ChatReply | Embeddings) -> Measured:
     return measured
 
 
+def error_instead(speech: Speech, body: bytes) -> Failure | None:
+    """Return the failure that ``body`` tells of, where a stream was asked for: some upstreams answer an error with
+    status 200 and as a whole. None if it is something else.
+    """
+    try:
+        if _given(_OBJECT.decode(body), "error"):
+            speech.whole(body)
+    except Failure as failure:
+        return failure
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
 def not_a_reply(body: bytes) -> Failure:
     """Return the failure of an upstream that answered something else than JSON."""
     shown = "".join(c for c in body[:200].decode("utf-8", "replace") if c.isprintable())

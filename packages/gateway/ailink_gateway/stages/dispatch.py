@@ -23,7 +23,7 @@ from ailink_gateway.grant import Key, Target, Upstream
 from ailink_gateway.mask import Mask, masked
 from ailink_gateway.ports import Journal, Thoughts
 from ailink_gateway.record import PATH_LIMIT, Opened, capped
-from ailink_gateway.speech import Speech, count_locally, speak
+from ailink_gateway.speech import Speech, count_locally, error_instead, speak
 from ailink_gateway.stages import Proceed
 from ailink_provider.chat import Usage
 from ailink_provider.dialects import Loss
@@ -157,20 +157,21 @@ class _Pump:
         self._exchange, self._speech, self._response, self._mask = exchange, speech, response, mask
         self._chunks = aiter(response)
         self._ended = False
-
-    @property
-    def refused(self) -> bool:
+        self._chunk = b""
+        self.refused = False
         """Whether the upstream told of an error, instead of breaking off."""
-        return self._speech.measured.failure is not None and not self._ended
 
     async def first(self) -> bytes:
         """Return the first bytes for the client. Raises the ``Failure`` of a stream that begins with one."""
-        out = b""
+        out = heard = b""
         while not out and not self._ended:
             out = await self._next()
+            heard = (heard + self._chunk)[:ERROR_LIMIT]
             failure = self._speech.measured.failure
             if failure is not None and not out:
-                raise failure
+                told = error_instead(self._speech, heard) if self._ended else failure
+                self.refused = told is not None
+                raise told or failure
         return out
 
     async def rest(self, first: bytes) -> AsyncGenerator[bytes, None]:
@@ -197,9 +198,11 @@ class _Pump:
         chunk = await anext(self._chunks, None)
         if chunk is None:
             self._ended = True
-            out = self._speech.feed(self._mask.close()) + self._speech.close()
+            self._chunk = self._mask.close()
+            out = self._speech.feed(self._chunk) + self._speech.close()
         else:
-            out = self._speech.feed(self._mask.feed(chunk))
+            self._chunk = self._mask.feed(chunk)
+            out = self._speech.feed(self._chunk)
         self._exchange.measured = self._speech.measured
         return out
 
