@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_plus
 
-from ailink_gateway.charges import FREE, IN_DOUBT
+from ailink_gateway.charges import FREE, IN_DOUBT, USUAL, asked_tier
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.forward import (
     api_headers,
@@ -273,9 +273,14 @@ async def _send(exchange: Exchange, upstream: Upstream, request: Request) -> Res
 
 
 def _report_price(exchange: Exchange, target: Target) -> None:
-    if exchange.route.operation not in FREE and target.known_price(exchange.created_at) is None:
+    if exchange.route.operation in FREE:
+        return
+    price, tier = target.known_price(exchange.created_at), asked_tier(exchange.members)
+    if price is None:
         counted = "the configured unknown_price counts" if target.fallback is not None else "its cost is not counted"
         exchange.warnings.append(f"price: that of {target.model} at {target.upstream.name} is unknown, {counted}")
+    elif tier not in USUAL and tier not in price.service_tiers:
+        exchange.warnings.append(f"price: {target.model}'s at the service tier {tier} is unknown, its usual one counts")
 
 
 def _report(exchange: Exchange, losses: list[Loss]) -> None:
