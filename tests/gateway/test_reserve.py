@@ -39,9 +39,9 @@ def body(**fields: Any) -> bytes:
     return msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "x"}], **fields})
 
 
-def answer(usage: dict[str, int] | None = USAGE, status: int = 200, text: str = "hello") -> Response:
+def answer(usage: dict[str, int] | None = USAGE, status: int = 200, text: str = "hello", **more: Any) -> Response:
     choices = [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
-    reply = {"id": "c", "object": "chat.completion", "model": "m", "choices": choices}
+    reply = {"id": "c", "object": "chat.completion", "model": "m", "choices": choices} | more
     return Response(status, [], msgspec.json.encode(reply | ({"usage": usage} if usage is not None else {})))
 
 
@@ -364,6 +364,64 @@ async def test_a_stream_is_charged_for_what_it_produced(money: Money, pieces: tu
     await money.ask(max_tokens=50, stream=True)
     assert (money.left, money.held) == (100_000 - cost, 0)
     assert (money.journal.records[0].cost_nano or 0) == cost
+
+
+# --- service tiers -----------------------------------------------------------------------------------
+
+TIERED = Price(FREE_INPUT.tiers, {
+    "flex": Price((Rates(0, 0, OUTPUT // 2, 0, 0, 0, 0, OUTPUT // 2),)),
+    "priority": Price((Rates(0, 0, OUTPUT * 2, 0, 0, 0, 0, OUTPUT * 2),)),
+})  # fmt: skip
+
+
+@pytest.fixture
+def tiered(money: Money, make_upstream: Any) -> Money:
+    rules = (PriceRule("*", "m", TIERED),)
+    money.grant = Grant("tok_a", "a", "p", own=make_upstream("openai"), prices=rules, requests_per_minute=0)
+    return money
+
+
+@pytest.mark.parametrize(("asked", "told", "cost"), [
+    (None, None, 7000), (None, "default", 7000), (None, "priority", 14_000), ("auto", "flex", 3500),
+    ("flex", "flex", 3500), ("flex", "default", 7000), ("priority", "priority", 14_000), ("priority", "default", 7000),
+    ("flex", None, 7000), ("priority", None, 14_000), ("auto", None, 7000), ("scale", "scale", 7000),
+])  # fmt: skip
+async def test_a_call_costs_what_its_service_tier_does(
+    tiered: Money, asked: str | None, told: str | None, cost: int
+) -> None:
+    tiered.listener.answers = [answer(service_tier=told)]
+    found = await tiered.ask(max_tokens=50, **({"service_tier": asked} if asked else {}))
+    assert (found.status, tiered.left) == (200, 100_000 - cost)
+
+
+async def test_a_stream_costs_what_its_service_tier_does(tiered: Money) -> None:
+    tier = {"service_tier": "priority"}
+    for pieces, cost in (((END, event(usage=USAGE, **tier), DONE), 14_000), ((event(**tier), WORDS, CUT), 20_000)):
+        tiered.listener.answers = [stream(*pieces)]
+        before = tiered.left
+        await tiered.ask(max_tokens=20, stream=True)
+        assert before - tiered.left == cost
+
+
+@pytest.mark.parametrize(("asked", "limit"), [
+    (None, 60), ("default", 60), ("flex", 60), ("auto", 50), ("priority", 50), ("PRIORITY", 50),
+])
+async def test_what_a_dear_service_tier_may_cost_is_held(tiered: Money, asked: str | None, limit: int) -> None:
+    tiered.listener.answers = [answer()]
+    await tiered.ask(max_tokens=60, **({"service_tier": asked} if asked else {}))
+    assert tiered.sent["max_tokens"] == limit if limit == 60 else tiered.listener.asked == []
+
+
+@pytest.mark.parametrize(("asked", "warned"), [
+    ("scale", True), ("x" * 500, True), ("fast", True), ("priority", False), ("flex", False), ("auto", False),
+    ("default", False), (7, False),
+])  # fmt: skip
+async def test_a_service_tier_without_a_price_is_told(tiered: Money, asked: Any, warned: bool) -> None:
+    tiered.listener.answers = [answer()]
+    found = await tiered.ask(max_tokens=20, service_tier=asked)
+    warning = found.headers.get("x-ailink-warning", "")
+    assert ("service tier" in warning) is warned
+    assert len(warning) < 200
 
 
 @pytest.mark.parametrize(("pieces", "cost"), [((None,), 50_000), ((WORDS, None), 10_000)])

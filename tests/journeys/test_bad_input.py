@@ -465,6 +465,19 @@ class TestRoutes:
         refused(CLIENTS[2], answer, 404, "not_found")
         assert not upstream.requests
 
+    def test_a_mistyped_management_path(
+        self, call: Caller, gateway: Gateway, make_token: MakeToken, upstream: MockUpstream
+    ) -> None:
+        for headers in ({"X-Admin-Key": gateway.admin_key}, {"Authorization": f"Bearer {gateway.admin_key}"}):
+            answer = call.request("POST", "/api/v1/token", token="", headers=headers)
+            assert (answer.status_code, answer.headers["x-ailink-error"]) == (404, "not_found")
+            assert answer.json()["detail"] == "There is nothing at /api/v1/token. Did you mean /api/v1/tokens?"
+        for key in ("", "nonsense", f"ailink_admin_{'x1' * 20}", mint("default")):
+            assert call.request("GET", "/api/v1/token", token=key).status_code == 401
+        assert not upstream.requests
+        token = make_token("generic", upstream_url=upstream.url())
+        assert call.request("GET", "/api/v1/token", token=token).status_code == 200, "it is its upstream's"
+
     def test_a_vendor_s_other_routes(
         self, call: Caller, make_token: MakeToken, upstream: MockUpstream, record_of: RecordOf
     ) -> None:

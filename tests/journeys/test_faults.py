@@ -59,6 +59,9 @@ BEFORE: dict[str, tuple[dict[str, Any], int, str, int | None]] = {
     "401": ({"fault": Fault("status", status=401)}, 502, "upstream_auth", 401),
     "403": ({"fault": Fault("status", status=403)}, 502, "upstream_auth", 403),
     "404": ({"fault": Fault("status", status=404)}, 404, "model_not_found", 404),
+    "400 and nothing": ({"status": 400, "body": b""}, 400, "invalid_request", 400),
+    "400 and a line of text": ({"status": 400, "body": b"Bad Request"}, 400, "invalid_request", 400),
+    "400 and HTML": ({"status": 400, "body": b"<html>Bad Request</html>"}, 502, "upstream_failed", 400),
     "429": ({"fault": Fault("status", status=429, retry_after=7)}, 429, "rate_limit_exceeded", 429),
     "500": ({"fault": Fault("status", status=500)}, 502, "upstream_failed", 500),
     "503": ({"fault": Fault("status", status=503)}, 503, "upstream_overloaded", 503),
@@ -113,6 +116,23 @@ class TestBeforeTheFirstEvent:
         code, status = ("upstream_failed", 502) if model == "gpt-4o" else ("upstream_overloaded", 503)
         request_id = refused(client, call(client, model, stream=True), status_for(client, code, status), code)
         failed([record_of(request_id)], code, 200)
+
+    @every_pair
+    @either_way
+    @pytest.mark.parametrize("body", [
+        b'{"error":{"message":"The model is overloaded.","type":"rate_limit_error","status":"RESOURCE_EXHAUSTED"}}',
+        b'{\n  "error": {\n    "message": "The model is overloaded.", "type": "rate_limit_error",'
+        b' "status": "RESOURCE_EXHAUSTED"\n  }\n}\n',
+    ], ids=["a line", "lines"])  # fmt: skip
+    def test_an_error_that_comes_whole_with_200(
+        self, client: Client, model: str, stream: bool, body: bytes, call: Caller, upstream: MockUpstream,
+        record_of: RecordOf,
+    ) -> None:  # fmt: skip
+        upstream.script(status=200, body=body, headers=[("content-type", "application/json")])
+        answer = call(client, model, stream=stream)
+        request_id = refused(client, answer, 429, "rate_limit_exceeded")
+        assert client.told(answer.json()).message == "The model is overloaded."
+        failed([record_of(request_id)], "rate_limit_exceeded", 200)
 
     @every_pair
     def test_no_money(

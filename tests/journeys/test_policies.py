@@ -219,9 +219,18 @@ def test_webhooks_go_through_the_guard(
     assert call.request("GET", "/v1/charges", token=token).status_code == 200
     assert [request.target for request in upstream.requests] == ["/told", "/v1/charges"]
     assert upstream.requests[0].json["policy_name"] == told["name"]
-    private = desk.save({"type": "webhook", "url": "http://169.254.169.254/latest"})
-    token = desk.token(private, provider="generic", upstream_url=upstream.url())
-    answer = call.request("GET", "/v1/charges", token=token)
+    # What was saved while it was allowed is asked again at each call.
+    policy = {"name": "private", "rules": [{"type": "webhook", "url": "http://169.254.169.254/latest"}]}
+    assert desk.http.post("/policies", json=policy).status_code == 422
+    lenient = start_gateway(AILINK_ALLOW_UPSTREAMS="127.0.0.0/8,169.254.0.0/16")
+    with lenient.admin() as admin:
+        saved = admin.policies.create(**policy)
+        agent = admin.tokens.create(name="agent", upstream_url=upstream.url(), policy_ids=[saved["id"]])
+    lenient.stop()
+    environment = lenient.environment | {"AILINK_ALLOW_UPSTREAMS": "127.0.0.0/8"}
+    strict = start_gateway(data=lenient.data, **environment)
+    headers = {"Authorization": f"Bearer {agent['token_id']}"}
+    answer = httpx2.get(f"{strict.url}/v1/charges", headers=headers)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (403, "webhook_failed")
 
 

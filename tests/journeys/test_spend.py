@@ -5,6 +5,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -146,6 +147,23 @@ def test_a_change_of_a_limit_bites_at_once(upstream: MockUpstream, ask: Caller, 
             spender.limit(usd)
         assert ask(client, **limited(client, 20)).status_code == status
     assert spender.books["daily_limit_usd"] == 0.01
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_call_that_was_under_way_when_the_first_limit_was_set_counts(
+    upstream: MockUpstream, ask: Caller, spender: Spender, stream: bool
+) -> None:
+    """It was not held, as nothing limited it; what it cost is spent when it ends."""
+    client = CLIENTS[0]
+    upstream.script(fault=Fault("delay", seconds=1.5))
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(ask, client, stream=stream)
+        wait_for(lambda: len(upstream.requests) == 1)
+        spender.limit(0.01)
+        assert spender.spent == 0
+        assert call.result().status_code == 200
+    wait_for(lambda: spender.spent == pytest.approx(0.007))
+    assert ask(client, **limited(client, 20)).headers["x-ailink-error"] == "budget_exceeded"
 
 
 def test_a_project_limits_its_tokens_together(

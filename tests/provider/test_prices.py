@@ -147,6 +147,30 @@ def test_each_call_may_cost_something_of_its_own() -> None:
     assert Price((Rates(0, 0, 0, 0, 0, 0, 0, 0, call=7000),)).cost(Usage()) == 7
 
 
+NOVEMBER = datetime(2026, 11, 18, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(("source", "model", "tier", "times"), [
+    ("openai", "gpt-5", "flex", 0.5), ("openai", "gpt-5", "priority", 2), ("openai", "gpt-5", "fast", 2),
+    ("openai", "gpt-4o", "priority", 1.7), ("anthropic", "claude-opus-5", "fast", 2), ("openai", "gpt-5", "default", 1),
+    ("openai", "gpt-5", "unheard-of", 1), ("openai", "gpt-4o", "flex", 1), ("openai", "gpt-5", None, 1),
+])  # fmt: skip
+def test_a_service_tier_has_its_own_price(source: str, model: str, tier: str | None, times: float) -> None:
+    found = price(source, model, NOVEMBER)
+    assert found is not None
+    usage = Usage(input_tokens=1000, output_tokens=3000, cache_read_tokens=200)
+    assert found.at(tier).cost(usage) == found.cost(usage) * times
+
+
+def test_at_any_service_tier_a_call_costs_at_most_what_the_dearest_one_does() -> None:
+    found = price("openai", "gpt-5", NOVEMBER)
+    assert found is not None
+    most = [one.most(1000, caching=True, hears=True, speaks=True).nano(500)
+            for one in (found.at_any(), found.at("priority"), found)]  # fmt: skip
+    assert most[0] == most[1] == 2 * most[2]
+    assert own_price({"input": Decimal(1), "output": Decimal(2)}).at("priority").at_any().tiers[0].input == 1_000_000
+
+
 def test_a_price_of_ones_own() -> None:
     found = own_price({"input": Decimal("2.5"), "output": Decimal(10), "cache_write": Decimal(3)})
     assert found.cost(Usage(input_tokens=11, output_tokens=7)) == 97_500

@@ -30,7 +30,7 @@ from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.backends.upstreams import reach
 from ailink_gateway.chain import TAIL, Chain, ChainKey, NodeFile
 from ailink_gateway.configured import open_configured
-from ailink_gateway.control import Broadcaster, create_control, owned, unlock
+from ailink_gateway.control import Broadcaster, create_control, misdirected, owned, unlock
 from ailink_gateway.control.context import Exposition
 from ailink_gateway.control.errors import answer
 from ailink_gateway.control.retention import DAY, Retention
@@ -100,7 +100,8 @@ class Gateway:
         await self.spool.recover(self._insert, self._known, time)
         ledger = MemoryLedger(time)
         journal = SettlingJournal(self.spool, ledger)
-        self.transport = Transport(guard=Guard(settings.allow_upstreams))
+        guard = Guard(settings.allow_upstreams)
+        self.transport = Transport(guard=guard)
         self._proxies = frozenset(filter(None, map(canonical, settings.trusted_proxies)))
         breakers = MemoryBreakers()
         anonymous = DEFAULT if settings.mode == "dev" else None
@@ -149,6 +150,7 @@ class Gateway:
             exposition=Exposition(self.metrics.text, settings.metrics_open),
             breakers=breakers,
             ledger=ledger,
+            guard=guard,
         )
         self._is_control = owned(self.control)
         self._running = [
@@ -193,7 +195,7 @@ class Gateway:
             if refused is not None:
                 await answer(refused, f"req_{random.getrandbits(96):024x}")(scope, receive, send)
                 return
-        if self._is_control(method, path):
+        if self._is_control(method, path) or misdirected(path, scope["headers"]):
             await self.control(scope, receive, send)
             return
         route = routes.match(method, path, scope["query_string"], scope["headers"])

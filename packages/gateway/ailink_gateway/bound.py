@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import encode
 
+from ailink_gateway.charges import DEAR, asked_tier
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Target
@@ -64,6 +65,7 @@ class Claim:
         self.where = route.dialect.limits.get(route.operation)
         self.asked = asked(exchange.members, self.where) if self.where is not None else Asked(limit=0)
         found = extent(exchange.members, exchange.body)
+        self._dear = asked_tier(exchange.members) in DEAR
         self._ways = [self._way(exchange, target, found) for target in exchange.targets]
         always = any(target.facts.thinking != "none" and not target.facts.thinking_off for target in exchange.targets)
         self._thinks = always or self.asked.budget is not None
@@ -101,6 +103,8 @@ class Claim:
     def _way(self, exchange: Exchange, target: Target, found: Extent) -> _Way:
         price = target.price(exchange.created_at)
         assert price is not None  # Reserve leaves out targets without one
+        if self._dear:
+            price = price.at_any()
         facts, body = target.facts, exchange.body
         extra = 0
         if self.where is not None and not is_relayed(exchange, target):

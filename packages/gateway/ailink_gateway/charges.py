@@ -1,5 +1,10 @@
 """What a call is charged: its true cost, or what was held for it where nobody knows that. Pure."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.record import COST_LIMIT
 from ailink_provider.chat import Usage
@@ -8,6 +13,23 @@ FREE = frozenset({"count_tokens"})
 
 # Answers of something in front of the upstream, which may go on regardless; all other refusals cost nothing.
 IN_DOUBT = frozenset({408, 499, 502, 504, *range(520, 529), 530})
+
+# Service tiers that a request may ask for: those that cost more than usual, or whatever the account has, and those that
+# do not. What other names cost, only a price list can say.
+DEAR = frozenset({"auto", "fast", "priority"})
+USUAL = frozenset({None, "auto", "default", "flex", "standard", "standard_only"})
+_TIER_FIELDS = ("service_tier", "serviceTier", "speed")
+_LONGEST = 32  # characters of a name that may be anything
+_any = msgspec.json.Decoder(Any)
+
+
+def asked_tier(members: Mapping[str, msgspec.Raw]) -> str | None:
+    """Return the service tier that a request asks for, the dear one if it asks for two; None if it does not say."""
+    if members.keys().isdisjoint(_TIER_FIELDS):
+        return None
+    words = [_any.decode(members[field]) for field in _TIER_FIELDS if field in members]
+    tiers = [word.lower()[:_LONGEST] for word in words if isinstance(word, str)]
+    return next((tier for tier in tiers if tier not in USUAL), tiers[0] if tiers else None)
 
 
 def charge(exchange: Exchange, usage: Usage | None) -> int | None:
@@ -21,7 +43,15 @@ def charge(exchange: Exchange, usage: Usage | None) -> int | None:
         cost = held
     elif target is not None and usage is not None:
         price = target.price(exchange.created_at)
-        cost = price.cost(usage) if price is not None else None
+        cost = price.at(_served_at(exchange)).cost(usage) if price is not None else None
     if exchange.lost_nano:
         cost = (cost or 0) + exchange.lost_nano
     return None if cost is None else min(cost, COST_LIMIT)
+
+
+def _served_at(exchange: Exchange) -> str | None:
+    """Return the service tier that answered. Where nobody says so, one that costs less is not believed in."""
+    if (told := exchange.measured.service_tier) is not None:
+        return told
+    asked = asked_tier(exchange.members)
+    return asked if asked in DEAR else None

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from ailink_gateway.settings import ADMIN_PREFIX, Settings, SettingsError, load, master_key
+from ailink_gateway.settings import Settings, SettingsError, load, master_key
+from ailink_gateway.tokens import ADMIN_PREFIX
 from ailink_provider.errors import Failure
 
 PROGRESS_ROWS = 100_000

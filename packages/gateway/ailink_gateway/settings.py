@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from msgspec import Meta, Struct, ValidationError, convert, field
 
+from ailink_gateway.tokens import ADMIN_PREFIX
 from ailink_provider.builtin import providers
 from ailink_provider.config import load_config
 from ailink_provider.errors import Failure
@@ -21,7 +22,6 @@ from ailink_provider.factory import ProviderConfig
 from ailink_provider.prices import KINDS
 from ailink_provider.transport import Guard, Origin
 
-ADMIN_PREFIX = "ailink_admin_"
 CONFIG_LIMIT = 1024 * 1024
 # Values that stand in documents; a gateway that starts with one of them is open to whoever reads.
 _PLACEHOLDERS = re.compile(

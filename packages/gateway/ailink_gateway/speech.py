@@ -243,13 +243,27 @@ def measured_of(reply: ChatReply | Embeddings) -> Measured:
     """Return what is recorded of a whole canonical reply."""
     if isinstance(reply, Embeddings):
         return Measured(model=reply.model, usage=reply.usage, complete=True)
-    measured = Measured(model=reply.model, usage=reply.usage, complete=True)
+    measured = Measured(model=reply.model, usage=reply.usage, complete=True, service_tier=reply.service_tier)
     for choice in reply.choices:
         if choice.finish is not None:
             measured.finish = choice.finish.reason
         for part in choice.parts:
             measured.characters += _characters(part)
     return measured
+
+
+def error_instead(speech: Speech, body: bytes) -> Failure | None:
+    """Return the failure that ``body`` tells of, where a stream was asked for: some upstreams answer an error with
+    status 200 and as a whole. None if it is something else.
+    """
+    try:
+        if _given(_OBJECT.decode(body), "error"):
+            speech.whole(body)
+    except Failure as failure:
+        return failure
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def not_a_reply(body: bytes) -> Failure:
@@ -265,11 +279,13 @@ def _measure(event: Event, measured: Measured) -> None:
         measured.characters += _characters(event.part)
     elif isinstance(event, MessageDelta):
         measured.usage = event.usage or measured.usage
+        measured.service_tier = event.service_tier or measured.service_tier
         if event.finish is not None:
             measured.finish = event.finish.reason
     elif isinstance(event, MessageStart):
         measured.model = event.model
         measured.usage = event.usage or measured.usage
+        measured.service_tier = event.service_tier or measured.service_tier
     elif isinstance(event, MessageError):
         measured.failure = event.failure
         measured.complete = True

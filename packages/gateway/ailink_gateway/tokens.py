@@ -10,6 +10,7 @@ import secrets
 import zlib
 from typing import NamedTuple
 
+ADMIN_PREFIX = "ailink_admin_"
 ID_LENGTH = 12
 SECRET_LENGTH = 32
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -54,7 +55,7 @@ def public_id(text: str) -> str | None:
 
 def mint_admin_key() -> str:
     """Return a new admin key: ``ailink_admin_<secret:44><check:6>``."""
-    body = f"ailink_admin_{random_base62(44)}"
+    body = f"{ADMIN_PREFIX}{random_base62(44)}"
     return body + _check(body)
 
 

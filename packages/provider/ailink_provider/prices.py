@@ -19,6 +19,7 @@ _PICO_A_TOKEN = 1_000_000  # one USD per million tokens, in pico-dollars a token
 _PICO_A_CALL = 1_000_000_000  # one USD per thousand calls, in pico-dollars a call
 _HOUR = 3600
 _NANO = 1000  # pico-dollars
+_SERVICE_TIER_KEYS = ("service_tier", "speed")  # what the vendors call it
 
 # What a price of one's own may say, in USD per million tokens; which kind stands in for one that it leaves out.
 KINDS: Mapping[str, str | None] = {
@@ -74,9 +75,21 @@ class Most(Struct, frozen=True):
 
 
 class Price(Struct, frozen=True):
-    """A model's price: its tiers, cheapest threshold first. Crossing a threshold reprices the whole call."""
+    """A model's price: its tiers, cheapest threshold first. Crossing a threshold reprices the whole call.
+
+    ``service_tiers`` are its prices where it is served otherwise than usual ("flex", "priority", "fast"), as published.
+    """
 
     tiers: tuple[Rates, ...]
+    service_tiers: Mapping[str, "Price"] = {}
+
+    def at(self, service_tier: str | None) -> "Price":
+        """Return the price at a service tier: this one where none of its own is known."""
+        return self.service_tiers.get(service_tier or "", self)
+
+    def at_any(self) -> "Price":
+        """Return what ``most`` is asked of where any service tier may serve a call."""
+        return Price((*self.tiers, *(rates for other in self.service_tiers.values() for rates in other.tiers)))
 
     def cost(self, usage: Usage) -> int:
         """Return what ``usage`` costs, in nano-dollars, rounded half up."""
@@ -173,8 +186,18 @@ def _price(source: str, model: str, hour: int) -> Price | None:
             _, found = get_snapshot().find_provider_model(name, None, source, None)
         except LookupError:
             continue
-        return _compile(found.get_prices(datetime.fromtimestamp(hour * _HOUR, UTC)))
+        return _with_service_tiers(found, datetime.fromtimestamp(hour * _HOUR, UTC))
     return None
+
+
+def _with_service_tiers(found: Any, at: datetime) -> Price | None:
+    usual = _compile(found.get_prices(at))
+    if usual is None:
+        return None
+    variants = [variant.when for variant in found.price_variants or ()]
+    names = {when[key] for when in variants for key in _SERVICE_TIER_KEYS if key in when}
+    others = {name: _compile(found.get_prices(at, dict.fromkeys(_SERVICE_TIER_KEYS, name))) for name in names}
+    return Price(usual.tiers, {name: other for name, other in others.items() if other is not None and other != usual})
 
 
 def _compile(prices: Any) -> Price | None:

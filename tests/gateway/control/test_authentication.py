@@ -201,7 +201,7 @@ async def test_an_admin_key_does_what_its_scopes_say_and_no_more(
                 assert response.status_code == 403, (method, route.path)
                 assert response.json()["error"]["reason"] == "scope_missing"
                 assert wanted in response.json()["detail"]
-    assert (await client.get("/api/v1/nothing")).status_code == 403
+    assert (await client.get("/api/v1/nothing")).status_code == 404
 
 
 @pytest.mark.parametrize(("scopes", "wanted", "allowed"), [

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from ailink_gateway.control import edge
 from ailink_gateway.store.store import Store
 
+Caller = Callable[..., httpx2.AsyncClient]
+Create = Callable[..., Awaitable[dict[str, Any]]]
 PROJECTS = "/api/v1/projects"
 
 
@@ -30,6 +32,24 @@ async def test_a_path_that_is_not_there(admin: httpx2.AsyncClient) -> None:
     check(await admin.get("/api/v1/nothing"), 404, "not_found")
     check(await admin.get(f"{PROJECTS}/"), 404, "not_found")
     check(await admin.get(f"{PROJECTS}/a/b"), 404, "not_found")
+
+
+@pytest.mark.parametrize(("path", "meant"), [
+    ("/api/v1/token", "/api/v1/tokens"), ("/api/tokens", "/api/v1/tokens"), ("/api/v1/tokens/", "/api/v1/tokens"),
+    ("/api/v1/token/tok_1/rotate", "/api/v1/tokens/tok_1/rotate"), ("/api/v1/adminkeys", "/api/v1/admin-keys"),
+    ("/api/v1/nothing", None), ("/api/v1/" + "token" * 100, None),
+])
+async def test_what_was_probably_meant_is_named(admin: httpx2.AsyncClient, path: str, meant: str | None) -> None:
+    message = check(await admin.get(path), 404, "not_found")["message"]
+    assert message == f"There is nothing at {path}." + (f" Did you mean {meant}?" if meant else "")
+
+
+async def test_a_key_of_few_scopes_learns_that_a_path_is_not_there(caller: Caller, create: Create) -> None:
+    key = (await create("admin-keys", name="reader", scopes=["tokens:read"]))["key"]
+    client = caller(x_admin_key=key)
+    check(await client.get("/api/v1/token"), 404, "not_found")
+    check(await client.delete(PROJECTS), 405, "method_not_allowed")
+    check(await client.get("/nothing"), 403, "policy_denied")
 
 
 async def test_a_method_that_is_not_there(admin: httpx2.AsyncClient) -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from ailink_gateway.control import owned, rewrap, unlock
+from ailink_gateway.control import misdirected, owned, rewrap, unlock
 from ailink_gateway.control.authentication import PUBLIC
 from ailink_gateway.store.credentials import find_credential
 from ailink_gateway.store.store import Store
@@ -101,6 +101,18 @@ def test_the_control_plane_owns_its_routes(control: FastAPI, method: str, path: 
 ])
 def test_all_else_is_the_data_planes(control: FastAPI, method: str, path: str) -> None:
     assert not owned(control)(method, path)
+
+
+@pytest.mark.parametrize(("path", "header", "expected"), [
+    ("/api/v1/token", (b"x-admin-key", b"ailink_admin_1"), True),
+    ("/api/chat.postMessage", (b"authorization", b"Bearer ailink_admin_1"), True),
+    ("/api/v1/token", (b"authorization", b"Bearer ailink_v1_proj_1"), False),  # a token's upstream has such paths
+    ("/api/v1/token", (b"x-api-key", b"ailink_admin_1"), False),  # nowhere an admin key's place
+    ("/v1/models", (b"x-admin-key", b"ailink_admin_1"), False),
+    ("/api", (b"x-admin-key", b"ailink_admin_1"), False),
+])
+def test_an_admin_key_below_api_means_management(path: str, header: tuple[bytes, bytes], expected: bool) -> None:
+    assert misdirected(path, [(b"host", b"gateway"), header]) is expected
 
 
 async def test_a_start_with_another_master_key_is_refused(store: Store, vault: Vault) -> None:

@@ -45,7 +45,7 @@ async def test_what_is_said_is_kept(admin: httpx2.AsyncClient, create: Create) -
     credential = await create("credentials", name="c", secret="s", project_id=project)
     said = {
         "name": "prod", "project_id": project, "credential_id": credential["id"],
-        "upstream_url": "http://[::1]:8080/v1",
+        "upstream_url": "http://[2a00::1]:8080/v1",
         "default_model": "m", "allowed_models": ["m*", "n"], "scopes": ["chat", "a:b"], "raw_paths": True,
         "allow_upstream_key": True, "strict_parameters": True, "log_level": "redacted",
         "expires_at": "2030-01-01T12:00:00+02:00",

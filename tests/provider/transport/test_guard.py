@@ -76,3 +76,37 @@ def test_refuses_entries_it_does_not_understand(entry: str) -> None:
     with pytest.raises(Failure) as raised:
         Guard([entry])
     assert raised.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("url", [
+    *(f"https://{f'[{host}]' if ':' in host else host}/v1" for host in CLOSED if "%" not in host),
+    "http://localhost", "http://LOCALHOST:8080", "http://api.localhost", "http://[0:0:0:0:0:0:0:1]",
+])
+def test_foresees_what_a_host_itself_says(url: str) -> None:
+    with pytest.raises(Failure) as raised:
+        Guard().foresee(Origin.parse(url)[0])
+    assert (raised.value.code, raised.value.reason) == ("upstream_failed", "address_not_allowed")
+
+
+@pytest.mark.parametrize("host", [
+    "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.1.",
+    "localhost.", "0", "%6cocalhost", "[::ffff:127.0.0.1%25lo]", "１２７.0.0.1", "127。0。0。1", "x@127.0.0.1",
+])
+def test_other_spellings_are_no_urls(host: str) -> None:
+    with pytest.raises(Failure) as raised:
+        Origin.parse(f"http://{host}")
+    assert raised.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(("allow", "host", "allowed"), [
+    ([], "8.8.8.8", True), ([], "internal.example", True), ([], "localhost.example", True),
+    (["127.0.0.0/8"], "127.0.0.1", True), (["127.0.0.0/8"], "localhost", True), (["::1"], "localhost", True),
+    (["127.0.0.0/8"], "10.0.0.1", False), (["10.0.0.0/8"], "localhost", False),
+    (["localhost:80"], "localhost", True), (["localhost:81"], "localhost", False), (["10.1.2.3:80"], "10.1.2.3", True),
+])
+def test_foresees_no_more_than_is_sure(allow: list[str], host: str, allowed: bool) -> None:
+    if allowed:
+        Guard(allow).foresee(Origin("http", host, 80))
+    else:
+        with pytest.raises(Failure):
+            Guard(allow).foresee(Origin("http", host, 80))

@@ -24,6 +24,7 @@ from ailink_gateway.store.configuration import Present, read_configuration
 from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.vault import Vault
 from ailink_provider.errors import Failure
+from ailink_provider.transport import Guard
 from ailink_provider.yaml_nodes import plain, read_yaml
 
 VERSION = "1.0"
@@ -115,7 +116,7 @@ async def import_config(
     if missing := lacking(caller.scopes, (f"{section}:write" for section in sections)):
         message = f"This admin key lacks what the file needs: {', '.join(missing)}."
         raise Failure("policy_denied", message, reason="scope_missing")
-    run = _Import(document, given.vault, given.now())
+    run = _Import(document, given.vault, given.guard, given.now())
     if not query.dry_run:
         return await given.store.change(run)
     try:
@@ -186,8 +187,8 @@ def _written(present: Present) -> str:
 class _Import:
     """One import, to be run in a transaction."""
 
-    def __init__(self, document: Document, vault: Vault, now: float) -> None:
-        self._document, self._vault, self._now = document, vault, now
+    def __init__(self, document: Document, vault: Vault, guard: Guard, now: float) -> None:
+        self._document, self._vault, self._guard, self._now = document, vault, guard, now
 
     def __call__(self, connection: Connection) -> Imported:
         """Do it, and return what was done. Raises ``Failure`` naming the entry that cannot be."""
@@ -270,11 +271,13 @@ class _Import:
         body = _valid(kind, {**before, **_whole(kind, before, entry)}, self._names, where)
         if row is None:
             new, before = True, {}
+            kind.check(self._guard, body.model_dump(), where)
             row, secret = kind.create(connection, body, self._vault, self._now)
             self._names.add(kind, row)
             if secret is not None:
                 self._tokens.append(NewToken(project=key[0], name=key[1], id=row["id"], token_id=secret))
         elif fields := kind.differing(body, row):
+            kind.check(self._guard, body.model_dump(), where)
             row = kind.change(connection, row, fields, self._now)
         elif not new:
             self._unchanged += 1

@@ -12,6 +12,7 @@ from ailink_gateway.links import Links
 from ailink_gateway.ports import Breakers, Desk, Ledger
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
+from ailink_provider.transport import Guard
 
 GENERIC = "generic"
 
@@ -31,8 +32,8 @@ class Context(NamedTuple):
     providers: the names that a credential may have as its provider. checks: what must hold for the gateway to be ready,
     by name; each raises ``Failure`` when it does not. auditor: what proves the audit. now: the time, in Unix seconds.
     breakers: those of the calls, where calls are served. approvals: where they are decided. admins, links: who may open
-    the approver's page. scopes: every scope that an admin key can have. ledger: what was spent up to this moment; None
-    where only the store knows.
+    the approver's page. scopes: every scope that an admin key can have. guard: which addresses may be called. ledger:
+    what was spent up to this moment; None where only the store knows.
     """
 
     store: Store
@@ -47,6 +48,7 @@ class Context(NamedTuple):
     admins: Admins
     links: Links
     scopes: frozenset[str]
+    guard: Guard
     breakers: Breakers | None = None
     ledger: Ledger | None = None
 

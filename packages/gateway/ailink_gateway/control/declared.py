@@ -16,7 +16,7 @@ from ailink_gateway.control.projects import ID_LENGTH as PROJECT_ID_LENGTH
 from ailink_gateway.control.services import ID_LENGTH as SERVICE_ID_LENGTH
 from ailink_gateway.control.services import ServiceInput
 from ailink_gateway.control.tokens import TokenInput, new_token
-from ailink_gateway.policy.compiler import compile_policy
+from ailink_gateway.control.upstreams import check_upstreams, checked_policy
 from ailink_gateway.store.configuration import Present
 from ailink_gateway.store.policies import DOCUMENT, attach_to_project, insert_policy, update_policy
 from ailink_gateway.store.projects import DEFAULT, insert_project
@@ -26,6 +26,7 @@ from ailink_gateway.store.tokens import insert_token, update_token
 from ailink_gateway.tokens import random_base62
 from ailink_gateway.vault import Vault
 from ailink_provider.errors import Failure
+from ailink_provider.transport import Guard
 
 # A field that holds an id, and what it is called where it holds a name.
 _NAMED = {"project_id": "project", "credential_id": "credential", "policy_ids": "policies"}
@@ -54,16 +55,20 @@ class TokenEntry(TokenInput):
 
 Create = Callable[[Connection, Any, Vault, float], tuple[Row, str | None]]
 Update = Callable[[Connection, Row, dict[str, Any], float], Row]
+Check = Callable[[Guard, Row, str], object]
 
 
 class Kind(NamedTuple):
-    """One kind of thing. ``partial`` are the fields of which an entry may mention a part."""
+    """One kind of thing. ``check`` raises ``Failure`` for fields, at a place in the file, that may not be stored;
+    ``partial`` are the fields of which an entry may mention a part.
+    """
 
     name: Literal["project", "policy", "service", "token"]
     section: str
     input: type[BaseModel]
     create: Create
     update: Update
+    check: Check
     partial: tuple[str, ...] = ()
 
     def differing(self, body: BaseModel, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,19 +198,15 @@ def _update_project(connection: Connection, row: Row, fields: dict[str, Any], no
 
 
 def _create_policy(connection: Connection, body: PolicyEntry, vault: Vault, now: float) -> tuple[Row, None]:
-    fields = body.model_dump()
-    _check_policy(fields)
-    return insert_policy(connection, new_policy(fields, now)), None
+    return insert_policy(connection, new_policy(body.model_dump(), now)), None
 
 
 def _update_policy(connection: Connection, row: Row, fields: dict[str, Any], now: float) -> Row:
-    _check_policy({**row, **fields})
     return update_policy(connection, row["id"], fields, row["version"], now)
 
 
-def _check_policy(row: Row) -> None:
-    place = f"policies[{row['name']}]"
-    compile_policy({name: row[name] for name in DOCUMENT}, place=place)
+def _check_policy(guard: Guard, fields: Row, _where: str) -> None:
+    checked_policy(guard, {name: fields[name] for name in DOCUMENT}, place=f"policies[{fields['name']}]")
 
 
 def _create_service(connection: Connection, body: ServiceInput, vault: Vault, now: float) -> tuple[Row, None]:
@@ -229,8 +230,8 @@ def _update_token(connection: Connection, row: Row, fields: dict[str, Any], now:
 
 # In the order in which one may name another.
 KINDS = (
-    Kind("project", "projects", ProjectEntry, _create_project, _update_project),
-    Kind("policy", "policies", PolicyEntry, _create_policy, _update_policy, ("retry",)),
-    Kind("service", "services", ServiceInput, _create_service, _update_service),
-    Kind("token", "tokens", TokenEntry, _create_token, _update_token, ("circuit_breaker",)),
+    Kind("project", "projects", ProjectEntry, _create_project, _update_project, check_upstreams),
+    Kind("policy", "policies", PolicyEntry, _create_policy, _update_policy, _check_policy, ("retry",)),
+    Kind("service", "services", ServiceInput, _create_service, _update_service, check_upstreams),
+    Kind("token", "tokens", TokenEntry, _create_token, _update_token, check_upstreams, ("circuit_breaker",)),
 )

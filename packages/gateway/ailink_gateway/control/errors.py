@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,8 @@ from ailink_provider.errors import Failure
 logger = logging.getLogger("ailink.control")
 
 _FIELDS_LISTED = 20
+_LONGEST_COMPARED = 256
+_CLOSE = 0.8
 _CODE_OF_STATUS = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
 
@@ -93,11 +96,12 @@ async def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
     headers = dict(error.headers or {})
     if error.status_code == 405:  # the framework names the methods of one route, and a path may have several
         headers["Allow"] = ", ".join(_methods(request))
-    messages = {
-        404: f"There is nothing at {request.url.path}.",
-        405: f"{request.method} is not possible here: use {headers.get('Allow')}.",
-    }
-    failure = Failure(code, messages.get(error.status_code, f"{error.detail}."), status=error.status_code)
+        message = f"{request.method} is not possible here: use {headers['Allow']}."
+    elif error.status_code == 404:
+        message = f"There is nothing at {request.url.path}.{_nearest(request)}"
+    else:
+        message = f"{error.detail}."
+    failure = Failure(code, message, status=error.status_code)
     response = answer(failure, request.state.request_id)
     response.headers.update(headers)
     return response
@@ -109,6 +113,22 @@ def _methods(request: Request) -> list[str]:
     return sorted({
         method for route in routes if route.path_regex.match(request.scope["path"]) for method in route.methods or ()
     })
+
+
+def _nearest(request: Request) -> str:
+    """Return a sentence on the path that was probably meant, "" if none is close."""
+    path = request.scope["path"].rstrip("/")
+    if len(path) > _LONGEST_COMPARED:
+        return ""
+    asked = path.split("/")
+    known = set()
+    for route in request.app.routes:
+        segments = route.path.split("/") if isinstance(route, Route) else []
+        if len(segments) == len(asked):  # ids are taken as they are
+            segments = [own if named.startswith("{") else named for named, own in zip(segments, asked, strict=True)]
+        known.add("/".join(segments))
+    close = get_close_matches(path, sorted(known), n=1, cutoff=_CLOSE)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 async def _unexpected(request: Request, _error: Exception) -> JSONResponse:

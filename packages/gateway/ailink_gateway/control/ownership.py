@@ -1,14 +1,21 @@
 """Which requests are the control plane's, told from its own routes. All else is the data plane's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from ailink_gateway.control.authentication import PUBLIC, READ
+from ailink_gateway.control.authentication import PUBLIC, READ, carries_admin_key
 
 MANAGEMENT = "/api/v1/"
 _ANY = None
+
+
+def misdirected(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request that is not ``owned`` is still the control plane's to refuse: below /api/, an admin key means
+    management, and no call is made with one. With a token such a path is its upstream's.
+    """
+    return path.startswith("/api/") and carries_admin_key(headers)
 
 
 def owned(control: FastAPI) -> Callable[[str, str], bool]:

@@ -37,6 +37,7 @@ from ailink_gateway.links import Links
 from ailink_gateway.ports import Breakers, Desk, Ledger
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
+from ailink_provider.transport import Guard
 
 _RESOURCES = (
     projects, credentials, tokens, spend, services, policies, prices, approvals, admin_keys, webhook_secrets, audit,
@@ -75,6 +76,7 @@ def create_control(
     public_url: str = "", broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None,
     node: Node | None = None, exposition: Exposition | None = None, version: str = "0.1.0",
     now: Callable[[], float] = time.time, breakers: Breakers | None = None, ledger: Ledger | None = None,
+    guard: Guard | None = None,
 ) -> FastAPI:
     """Return the control plane as an ASGI application.
 
@@ -90,6 +92,7 @@ def create_control(
         exposition: what ``/metrics`` shows.
         now: the time, in Unix seconds.
         breakers: those of the calls that are served beside it; without, every upstream is taken to be well.
+        guard: which addresses calls may go to; without it, those on the public internet.
         ledger: what was spent up to this moment; without it, spend is what the store knows of.
     """
     app = FastAPIOffline(
@@ -103,7 +106,7 @@ def create_control(
         store=store, vault=vault, providers=frozenset(known_providers), broadcaster=broadcaster or Broadcaster(),
         checks=checks or {}, now=now, approvals=approvals_desk, admins=admins, links=Links(vault, public_url),
         scopes=known_scopes(app.routes), auditor=Auditor(vault, node), metrics=exposition, breakers=breakers,
-        ledger=ledger,
+        ledger=ledger, guard=guard or Guard(),
     )
     errors.install(app)
     app.add_middleware(Edge, authenticate=Authenticator(store, vault, admins, finder(app.routes), now))

@@ -21,6 +21,7 @@ from ailink_gateway.control.fields import (
 )
 from ailink_gateway.control.resource import resource
 from ailink_gateway.control.trials import Trial, TrialInput, of_records, of_requests
+from ailink_gateway.control.upstreams import checked_policy
 from ailink_gateway.policy.compiler import compile_policy
 from ailink_gateway.store import policies as table
 from ailink_gateway.store.projects import DEFAULT
@@ -147,7 +148,7 @@ class TestResult(BaseModel):
 async def create_policy(body: PolicyInput, given: Given) -> Policy:
     """Create a policy. It does nothing until a token or a project names it in its policy_ids."""
     fields = body.model_dump()
-    compile_policy(_document(fields))
+    checked_policy(given.guard, _document(fields))
     return Policy.model_validate(await given.store.change(table.insert_policy, new_policy(fields, given.now())))
 
 
@@ -171,7 +172,7 @@ async def try_policy(body: TestInput, given: Given) -> TestResult:
     if body.policy_id is not None:
         policy = compile_policy(_document(await given.store.read(table.find_policy, body.policy_id)))
     else:
-        policy = compile_policy({"name": "draft", **(body.policy or {})}, place="policy")
+        policy = checked_policy(given.guard, {"name": "draft", **(body.policy or {})}, place="policy")
     trials: list[Trial] = []
     if body.requests:
         trials += of_requests(policy, body.requests, given.now())
@@ -196,7 +197,7 @@ async def update_policy(id: str, body: PolicyChange, given: Given) -> Policy:
     fields = {name: value for name, value in changes(body).items() if row[name] != value}
     if not fields:
         return Policy.model_validate(row)
-    compile_policy(_document({**row, **fields}))
+    checked_policy(given.guard, _document({**row, **fields}))
     return Policy.model_validate(
         await given.store.change(table.update_policy, id, fields, row["version"], given.now())
     )

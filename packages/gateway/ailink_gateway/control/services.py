@@ -20,7 +20,7 @@ from ailink_gateway.control.fields import (
     optional,
 )
 from ailink_gateway.control.resource import resource
-from ailink_gateway.control.upstreams import UpstreamUrl
+from ailink_gateway.control.upstreams import UpstreamUrl, check_upstreams
 from ailink_gateway.store import services as table
 from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.tokens import random_base62
@@ -104,7 +104,9 @@ class ServiceListing(Listing):
 @router.post("", status_code=201, responses=refusals(409))
 async def create_service(body: ServiceInput, given: Given) -> Service:
     """Register an API. Its project's tokens reach it below `/v1/proxy/services/{name}/` at once."""
-    row = {**body.model_dump(), "id": f"svc_{random_base62(ID_LENGTH)}", "created_at": given.now()}
+    fields = body.model_dump()
+    check_upstreams(given.guard, fields)
+    row = {**fields, "id": f"svc_{random_base62(ID_LENGTH)}", "created_at": given.now()}
     return Service.model_validate(await given.store.change(table.insert_service, row))
 
 
@@ -127,7 +129,9 @@ async def get_service(id: str, given: Given) -> Service:
 @router.put("/{id}", include_in_schema=False)
 async def update_service(id: str, body: ServiceChange, given: Given) -> Service:
     """Change a service. PUT does the same."""
-    return Service.model_validate(await given.store.change(table.update_service, id, changes(body)))
+    fields = changes(body)
+    check_upstreams(given.guard, fields)
+    return Service.model_validate(await given.store.change(table.update_service, id, fields))
 
 
 @router.delete("/{id}", responses=refusals(404))

@@ -25,7 +25,7 @@ from ailink_gateway.control.fields import (
     seconds,
 )
 from ailink_gateway.control.resource import resource
-from ailink_gateway.control.upstreams import UpstreamUrl
+from ailink_gateway.control.upstreams import UpstreamUrl, check_upstreams
 from ailink_gateway.store import tokens as table
 from ailink_gateway.store.projects import DEFAULT
 from ailink_gateway.store.rows import Row
@@ -175,6 +175,7 @@ class TokenListing(Listing):
 async def create_token(body: TokenInput, given: Given) -> MintedToken:
     """Create a token. The answer alone carries the whole of it, as `token_id`."""
     row, secret = new_token(body, given.vault, given.now())
+    check_upstreams(given.guard, row)
     return MintedToken(**await given.store.change(table.insert_token, row), token_id=secret)
 
 
@@ -209,6 +210,7 @@ async def get_token(id: TokenId, given: Given) -> Token:
 async def update_token(id: TokenId, body: TokenChange, given: Given) -> Token:
     """Change a token. PUT does the same; of `circuit_breaker`, too, only what is given changes."""
     fields = _stored(changes(body), given.now())
+    check_upstreams(given.guard, fields)
     row = await given.store.change(table.update_token, id, fields)
     _forget_if_off(row, given)
     return Token.model_validate(row)

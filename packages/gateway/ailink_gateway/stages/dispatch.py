@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_plus
 
-from ailink_gateway.charges import FREE, IN_DOUBT
+from ailink_gateway.charges import FREE, IN_DOUBT, USUAL, asked_tier
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.forward import (
     api_headers,
@@ -23,7 +23,7 @@ from ailink_gateway.grant import Key, Target, Upstream
 from ailink_gateway.mask import Mask, masked
 from ailink_gateway.ports import Journal, Thoughts
 from ailink_gateway.record import PATH_LIMIT, Opened, capped
-from ailink_gateway.speech import Speech, count_locally, speak
+from ailink_gateway.speech import Speech, count_locally, error_instead, speak
 from ailink_gateway.stages import Proceed
 from ailink_provider.chat import Usage
 from ailink_provider.dialects import Loss
@@ -157,20 +157,21 @@ class _Pump:
         self._exchange, self._speech, self._response, self._mask = exchange, speech, response, mask
         self._chunks = aiter(response)
         self._ended = False
-
-    @property
-    def refused(self) -> bool:
+        self._chunk = b""
+        self.refused = False
         """Whether the upstream told of an error, instead of breaking off."""
-        return self._speech.measured.failure is not None and not self._ended
 
     async def first(self) -> bytes:
         """Return the first bytes for the client. Raises the ``Failure`` of a stream that begins with one."""
-        out = b""
+        out = heard = b""
         while not out and not self._ended:
             out = await self._next()
+            heard = (heard + self._chunk)[:ERROR_LIMIT]
             failure = self._speech.measured.failure
             if failure is not None and not out:
-                raise failure
+                told = error_instead(self._speech, heard) if self._ended else failure
+                self.refused = told is not None
+                raise told or failure
         return out
 
     async def rest(self, first: bytes) -> AsyncGenerator[bytes, None]:
@@ -197,9 +198,11 @@ class _Pump:
         chunk = await anext(self._chunks, None)
         if chunk is None:
             self._ended = True
-            out = self._speech.feed(self._mask.close()) + self._speech.close()
+            self._chunk = self._mask.close()
+            out = self._speech.feed(self._chunk) + self._speech.close()
         else:
-            out = self._speech.feed(self._mask.feed(chunk))
+            self._chunk = self._mask.feed(chunk)
+            out = self._speech.feed(self._chunk)
         self._exchange.measured = self._speech.measured
         return out
 
@@ -270,9 +273,14 @@ async def _send(exchange: Exchange, upstream: Upstream, request: Request) -> Res
 
 
 def _report_price(exchange: Exchange, target: Target) -> None:
-    if exchange.route.operation not in FREE and target.known_price(exchange.created_at) is None:
+    if exchange.route.operation in FREE:
+        return
+    price, tier = target.known_price(exchange.created_at), asked_tier(exchange.members)
+    if price is None:
         counted = "the configured unknown_price counts" if target.fallback is not None else "its cost is not counted"
         exchange.warnings.append(f"price: that of {target.model} at {target.upstream.name} is unknown, {counted}")
+    elif tier not in USUAL and tier not in price.service_tiers:
+        exchange.warnings.append(f"price: {target.model}'s at the service tier {tier} is unknown, its usual one counts")
 
 
 def _report(exchange: Exchange, losses: list[Loss]) -> None:

@@ -63,6 +63,7 @@ class Measured(Struct):
 
     ``characters`` counts the text, thinking and tool arguments produced so far: the bill of a stream that is
     cut short rests on it. ``complete`` is set by the dialect's terminal event, ``failure`` by an error in it.
+    ``service_tier`` is the one that answered, in canonical words.
     """
 
     model: str | None = None
@@ -71,6 +72,7 @@ class Measured(Struct):
     characters: int = 0
     complete: bool = False
     failure: Failure | None = None
+    service_tier: str | None = None
 
 
 class StreamReader(Protocol):

@@ -67,11 +67,23 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         said = None
     if said is None or not (said.message or said.code or said.kind):
         text = _clean(body.decode("utf-8", "replace"), _UNPARSED_LIMIT)
-        code = _STATUS_CODES.get(status, "upstream_failed")
-        said = Said(f"The upstream answered {status}: {text}" if text else f"The upstream answered {status}.")
+        code = _STATUS_CODES.get(status, "upstream_failed") if is_page(body) else _code(status, Said(text))
+        said = Said(wordless(status, text))
     else:
         code = _code(status, said)
     return _failure(code, said, status, _retry_after(headers))
+
+
+def is_page(body: bytes) -> bool:
+    """Whether an error's body is HTML: a page by a proxy on the way, which says nothing of the request itself, whatever
+    its status. An empty body or plain text is taken to be the vendor's.
+    """
+    return body.lstrip().startswith(b"<")
+
+
+def wordless(status: int, text: str) -> str:
+    """Return the message of an error that is none of the vendor's usual ones; ``text`` is its cleaned body."""
+    return f"The upstream answered {status}: {text}" if text else f"The upstream answered {status} with an empty body."
 
 
 def stream_error(chunk: Any) -> Failure:

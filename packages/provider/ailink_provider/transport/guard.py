@@ -19,6 +19,7 @@ _CLOSED_4 = tuple(map(ip_network, (
 # unique local, link-local, multicast; and so are the parts of it that wrap an IPv4 address or serve protocols.
 _GLOBAL_6 = ip_network("2000::/3")
 _CLOSED_6 = tuple(map(ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Guard:
@@ -44,14 +45,32 @@ class Guard:
         if origin.authority in self._authorities:
             return
         for text in addresses:
-            address = ip_address(text)
-            if not _is_global(address) and not any(address in network for network in self._networks):
+            if not self._allows(ip_address(text)):
                 raise Failure(
                     "upstream_failed",
                     f"{origin.authority} has an address that is not on the public internet. An operator can "
                     "permit it with AILINK_ALLOW_UPSTREAMS.",
                     reason="address_not_allowed",
                 )
+
+    def foresee(self, origin: Origin) -> None:
+        """Raise as ``check`` does if the host alone says that every connection would be refused: it is an address, or
+        this machine's name. What other names lead to is known when they are looked up, each time.
+        """
+        addresses = _said_by(origin.host)
+        if not any(self._allows(ip_address(address)) for address in addresses):
+            self.check(origin, addresses)
+
+    def _allows(self, address: IPv4Address | IPv6Address) -> bool:
+        return _is_global(address) or any(address in network for network in self._networks)
+
+
+def _said_by(host: str) -> tuple[str, ...]:
+    try:
+        ip_address(host)
+    except ValueError:
+        return _LOOPBACK if host == "localhost" or host.endswith(".localhost") else ()
+    return (host,)
 
 
 def _is_global(address: IPv4Address | IPv6Address) -> bool:

@@ -67,7 +67,9 @@ def test_the_field_is_named_in_the_client_s_way():
 
 @pytest.mark.parametrize(("status", "body", "code"), [
     (500, b"<html>\x00bad</html>", "upstream_failed"), (400, b"<html>", "upstream_failed"),
-    (404, b"not here", "upstream_failed"), (502, b"", "upstream_failed"), (503, b"busy", "upstream_overloaded"),
+    (404, b"not here", "not_found"), (400, b"", "invalid_request"), (418, b"", "invalid_request"),
+    (404, b"no such model", "model_not_found"), (404, b"<html>", "upstream_failed"), (400, b"[1]", "invalid_request"),
+    (502, b"", "upstream_failed"), (503, b"busy", "upstream_overloaded"),
     (401, b"key sk-ant-1", "upstream_auth"), (429, b"{}", "rate_limit_exceeded"),
     (500, b"[" * 100_000, "upstream_failed"), (500, b'{"error": "text"}', "upstream_failed"),
     (413, b"<html>", "payload_too_large"), (500, b"\xff\xfe", "upstream_failed"), (302, b"", "upstream_failed"),

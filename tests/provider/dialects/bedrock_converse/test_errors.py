@@ -61,7 +61,9 @@ def test_a_name_stands_in_many_places(headers, body):
 
 @pytest.mark.parametrize(("status", "body", "code"), [
     (502, b"<html>Bad\nGateway</html>", "upstream_failed"), (400, b"<html>", "upstream_failed"),
-    (404, b"[1]", "upstream_failed"), (503, b"", "upstream_overloaded"), (413, b"too big", "payload_too_large"),
+    (404, b"[1]", "not_found"), (400, b"", "invalid_request"), (405, b"", "invalid_request"),
+    (404, b"<html>", "upstream_failed"), (424, b"", "upstream_failed"), (503, b"", "upstream_overloaded"),
+    (413, b"too big", "payload_too_large"),
     (403, b"key sk-secret", "upstream_auth"), (429, b'{"message":7}', "rate_limit_exceeded"),
     (500, b"[" * 9000, "upstream_failed")])
 def test_what_stands_before_it_says(status, body, code):

@@ -103,6 +103,18 @@ def test_anything_may_come_from_an_upstream(content: bytes) -> None:
     assert failure.message.isprintable()
 
 
+def test_an_empty_body_is_said_to_be_one() -> None:
+    failure = DIALECT.read_error(400, {}, b"")
+    assert (failure.code, failure.message) == ("invalid_request", "The upstream answered 400 with an empty body.")
+
+
+@pytest.mark.parametrize(("status", "code"), [
+    (400, "upstream_failed"), (404, "upstream_failed"), (403, "upstream_auth"), (429, "rate_limit_exceeded"),
+])  # fmt: skip
+def test_a_page_says_nothing_of_the_request(status: int, code: str) -> None:
+    assert DIALECT.read_error(status, {}, b"<!DOCTYPE html><title>Error</title>").code == code
+
+
 def test_a_list_of_one_is_how_a_stream_fails() -> None:
     assert (
         DIALECT.read_error(404, {}, b"[" + body(404, "models/x is not found") + b"]").message == "models/x is not found"

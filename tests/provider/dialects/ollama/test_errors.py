@@ -73,6 +73,9 @@ def test_unparsable_text_is_cut_and_cleaned() -> None:
     assert failure.code == "upstream_failed"
     assert len(failure.message) <= 300
     assert failure.message.isprintable()
+    assert read(404, b"model not here").code == "model_not_found"
+    assert (read(400, b"").code, read(400, b"").message) == (
+        "invalid_request", "The upstream answered 400 with an empty body.")
     assert read(404, b"<html>404 model</html>").code == "upstream_failed"
 
 

@@ -36,6 +36,13 @@ def openai_error(message: str = "m", kind: str | None = None, code: str | None =
     (404, openai_error("The model `x` does not exist", code="model_not_found"), "model_not_found"),
     (404, openai_error("No such response"), "not_found"),
     (404, b"<html>404</html>", "upstream_failed"),
+    (404, b"", "not_found"),
+    (404, b"no such model", "model_not_found"),
+    (400, b"", "invalid_request"),
+    (400, b"Bad Request", "invalid_request"),
+    (400, b"{}", "invalid_request"),
+    (400, b"<html>400</html>", "upstream_failed"),
+    (418, b"", "invalid_request"),
     (408, openai_error(), "upstream_timeout"),
     (409, openai_error(), "conflict"),
     (413, openai_error("Request too large"), "payload_too_large"),
@@ -84,6 +91,8 @@ def test_keys_and_accounts_are_never_quoted(status: int, body: Any) -> None:
 
 
 def test_unparsable_text_is_cut_and_cleaned() -> None:
+    assert read(400, b" \n").message == "The upstream answered 400 with an empty body."
+    assert read(400, b"Bad Request").message == "The upstream answered 400: Bad Request"
     message = read(502, b"<html>\x00\r\n" + b"y" * 5000).message
     assert len(message) <= 330
     assert message.isprintable()

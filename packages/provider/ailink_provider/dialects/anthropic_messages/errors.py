@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ailink_provider.dialects.failures import is_page, wordless
 from ailink_provider.errors import CODES, Failure
 
 _STATUS_OF_TYPE = {
@@ -55,11 +56,10 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     if isinstance(error, dict):
         return failure_of(error, status, _retry_after(headers))
     text = error if isinstance(error, str) else body[:_LONGEST].decode("utf-8", "replace")
-    # Not this vendor's words: a proxy's page says nothing of the request itself, whatever its status.
-    code = _CODE_OF_STATUS.get(status, "upstream_failed")
-    if code in ("not_found", "invalid_request", "conflict"):
+    code = _code(status, "", text, {})
+    if is_page(body) and code in ("not_found", "model_not_found", "invalid_request", "conflict"):
         code = "upstream_failed"
-    message = _MESSAGES.get(code) or f"The upstream answered {status}: {_clean(text, _LONGEST_OF_OTHERS) or 'nothing'}"
+    message = _MESSAGES.get(code) or wordless(status, _clean(text, _LONGEST_OF_OTHERS))
     return Failure(code, message, retry_after=_retry_after(headers), upstream_status=status)
 
 

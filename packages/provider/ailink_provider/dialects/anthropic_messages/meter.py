@@ -153,6 +153,7 @@ class Meter:
         if usage is not None:
             self._usage.update(usage)
             self.measured.usage = self._usage.canonical()
+            self.measured.service_tier = self._usage.tier()
 
 
 def measure(body: bytes) -> Measured:
@@ -165,8 +166,9 @@ def measure(body: bytes) -> Measured:
         return Measured(failure=Failure("upstream_failed", "The upstream's answer is not a message."))
     if message.error is not None:
         return Measured(failure=failure_of(message.error))
-    word = message.stop_reason
+    word, usage = message.stop_reason, message.usage
     return Measured(
-        model=message.model, usage=message.usage.canonical() if message.usage is not None else None,
+        model=message.model, usage=usage.canonical() if usage is not None else None,
+        service_tier=usage.tier() if usage is not None else None,
         finish=None if word is None else FINISH.get(word, word),
         characters=sum(block.characters() for block in message.content), complete=True)

@@ -32,6 +32,7 @@ class WireUsage(Struct):
     cache_creation: _CacheCreation | None = None
     output_tokens_details: _OutputDetails | None = None
     service_tier: str | None = None
+    speed: str | None = None
 
     def update(self, later: "WireUsage") -> None:
         """Take over what ``later`` knows."""
@@ -53,7 +54,7 @@ class WireUsage(Struct):
 
     def tier(self) -> str | None:
         """Return the canonical name of the service tier that answered."""
-        return _TIERS_READ.get(self.service_tier or "")
+        return "fast" if self.speed == "fast" else _TIERS_READ.get(self.service_tier or "")
 
 
 def write_usage(usage: Usage | None, tier: str | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ailink_provider.dialects.bedrock_converse.eventstream import Frame, encode
+from ailink_provider.dialects.failures import is_page, wordless
 from ailink_provider.errors import Failure
 
 # Exceptions whose name says more than their status does.
@@ -31,7 +32,8 @@ _STATUS_OF_NAME = {
 _CODE_OF_STATUS = {
     400: "invalid_request", 401: "upstream_auth", 402: "insufficient_quota", 403: "upstream_auth",
     405: "invalid_request", 408: "upstream_timeout", 409: "conflict", 413: "payload_too_large",
-    422: "invalid_request", 429: "rate_limit_exceeded", 503: "upstream_overloaded", 504: "upstream_timeout",
+    422: "invalid_request", 424: "upstream_failed", 429: "rate_limit_exceeded", 503: "upstream_overloaded",
+    504: "upstream_timeout",
 }
 _TOO_LONG = re.compile(
     r"(input|prompt) is too long|exceeds? (the )?(context|maximum context)|maximum context length|context window|"
@@ -78,13 +80,14 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     message = error.get("message") or error.get("Message")
     if isinstance(message, str):
         return failure_of(kind, message, status, retry_after)
-    # Not this service's words: a proxy's page says nothing of the request itself, whatever its status.
-    code = _CODE_OF_NAME.get(_bare(kind)) or _CODE_OF_STATUS.get(status, "upstream_failed")
-    if code == "invalid_request":
-        code = "upstream_failed"
-    said = _clean(body[:_LONGEST].decode("utf-8", "replace"), _LONGEST_OF_OTHERS) or "nothing"
-    return Failure(code, _MESSAGES.get(code) or f"The upstream answered {status}: {said}", retry_after=retry_after,
-                   upstream_status=status)
+    if status == 404 and not kind and not is_page(body):
+        code = "not_found"
+    else:
+        code = _CODE_OF_NAME.get(_bare(kind)) or _CODE_OF_STATUS.get(status, "upstream_failed")
+        if code == "invalid_request" and is_page(body):
+            code = "upstream_failed"
+    said = wordless(status, _clean(body[:_LONGEST].decode("utf-8", "replace"), _LONGEST_OF_OTHERS))
+    return Failure(code, _MESSAGES.get(code, said), retry_after=retry_after, upstream_status=status)
 
 
 def failure_of(kind: str, message: str, status: int | None = None, retry_after: float | None = None) -> Failure:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ailink_provider.dialects.failures import is_page, wordless
 from ailink_provider.dialects.gemini.fields import decode
 from ailink_provider.errors import Failure
 
@@ -109,7 +110,10 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         decoded = decoded[0] if decoded else None
     error = decoded.get("error") if isinstance(decoded, dict) else None
     if not isinstance(error, dict):
-        error = {"message": body[: 4 * _MESSAGE_LIMIT].decode("utf-8", "replace")}
+        said = wordless(status, _clean(body[: 4 * _MESSAGE_LIMIT].decode("utf-8", "replace")))
+        if is_page(body) and 400 <= status < 500 and _CODES.get(status, "model_not_found") == "model_not_found":
+            return Failure("upstream_failed", said[:_MESSAGE_LIMIT], upstream_status=status)
+        error = {"message": said}
     return read_error_object(error, status, headers.get("retry-after"))
 
 

@@ -13,6 +13,7 @@ from ailink_provider.dialects import Measured
 from ailink_provider.dialects.gemini.errors import read_error_object, write_error
 from ailink_provider.dialects.gemini.finishes import reason_for
 from ailink_provider.dialects.gemini.framing import Chunks
+from ailink_provider.dialects.gemini.requests import TIER_WORDS
 from ailink_provider.dialects.gemini.usage import UsageMetadata, read_usage
 from ailink_provider.errors import Failure
 
@@ -72,6 +73,7 @@ class Tally:
         measured.model = chunk.model_version or measured.model
         if chunk.usage_metadata is not None:
             measured.usage = read_usage(chunk.usage_metadata)
+            measured.service_tier = TIER_WORDS.get(chunk.usage_metadata.service_tier or "") or measured.service_tier
         for position, candidate in enumerate(chunk.candidates or ()):
             self._candidate(candidate, position if candidate.index is None else candidate.index)
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason and not self._seen:

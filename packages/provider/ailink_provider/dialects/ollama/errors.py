@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.failures import UNREADABLE, is_page, wordless
 from ailink_provider.dialects.members import as_object, as_text
 from ailink_provider.errors import Failure
 
@@ -55,9 +55,9 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     if said:
         code = _code(status, said)
     else:
-        code = _STATUS_CODES.get(status, "upstream_failed")
         text = _clean(body.decode("utf-8", "replace"))
-        said = f"The upstream answered {status}: {text}" if text else f"The upstream answered {status}."
+        code = _STATUS_CODES.get(status, "upstream_failed") if is_page(body) else _code(status, text)
+        said = wordless(status, text)
     message = _MESSAGES.get(code) or _clean(said)
     return Failure(code, message, retry_after=_retry_after(headers), upstream_status=status)
 

@@ -59,6 +59,7 @@ class _Body(Struct, gc=False):
     usage: dict[str, Any] | None = None
     error: Any = None
     model: str | None = None
+    service_tier: str | None = None
     data: Raw = _NULL
 
 
@@ -180,6 +181,8 @@ def _tally(measured: Measured, body: _Body) -> None:
             measured.characters += len(choice.text)
         if choice.finish_reason is not None:
             measured.finish = choice.finish_reason
+    if body.service_tier is not None:
+        measured.service_tier = body.service_tier
     if body.usage:
         measured.usage = replies.read_usage(body.usage)
 
@@ -206,3 +209,4 @@ def _tally_leniently(measured: Measured, body: dict[str, Any]) -> None:
         measured.characters += sum(map(len, texts)) + len(as_text(choice.get("text")))
         measured.finish = as_text(choice.get("finish_reason")) or measured.finish
     measured.usage = replies.read_usage(body.get("usage")) or measured.usage
+    measured.service_tier = as_text(body.get("service_tier")) or measured.service_tier

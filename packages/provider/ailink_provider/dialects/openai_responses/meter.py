@@ -163,6 +163,7 @@ def _read(measured: Measured, response: dict[str, Any]) -> None:
     measured.complete = True
     measured.model = as_text(response.get("model")) or measured.model
     measured.usage = figures.read_usage(response.get("usage")) or measured.usage
+    measured.service_tier = as_text(response.get("service_tier")) or None
     called = any(as_text(item.get("type")) in CALLS for item in as_objects(response.get("output")))
     try:
         measured.finish = replies.read_finish(response, called).reason
