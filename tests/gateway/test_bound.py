@@ -13,7 +13,7 @@ from ailink_gateway.bound import DEFAULT_OUTPUT, LARGEST_WINDOW, LEAST_OUTPUT, L
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Target
-from ailink_gateway.media import LEAST_SOUND_TOKENS, TOOL_TOKENS, extent
+from ailink_gateway.media import LEAST_SOUND_TOKENS, TOOL_TOKENS, Extent, extent
 from ailink_provider.builtin import dialects
 from ailink_provider.catalog import Facts, facts
 from ailink_provider.chat import Usage
@@ -308,6 +308,15 @@ def test_media_count_by_a_table_and_text_by_its_bytes(body: dict[str, Any], expe
 def test_a_name_that_is_spelt_in_escapes_hides_nothing() -> None:
     body = b'{"messages":[{"content":[{"type":"x","image\\u005furl":{"url":"https://a/b.png"}}]}]}'
     assert extent(read_members(body), body).images == 1
+    body = b'{"system":[{"cache\\u005fcontrol":{"type":"ephemeral"}}],"modalities":["\\u0061udio"]}'
+    found = extent(read_members(body), body)
+    assert found.caching and found.speaks
+
+
+@pytest.mark.parametrize("word", ["an image url, a file, a source: \u00e9", "cache control", "Audio"])
+def test_words_alone_ask_for_nothing(word: str) -> None:
+    body = msgspec.json.encode({"messages": [{"role": "user", "content": word}]})
+    assert extent(read_members(body), body) == Extent(len(body))
 
 
 def test_a_key_that_stands_twice_beside_media_is_refused() -> None:

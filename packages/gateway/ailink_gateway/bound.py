@@ -4,7 +4,7 @@ Input counts for at most one token a byte (``media``), never for more than the m
 the limit that is sent, else for the most that the model can produce. All is priced where it is dearest.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,7 +17,7 @@ from ailink_gateway.grant import Target
 from ailink_gateway.media import Extent, extent
 from ailink_gateway.speech import is_relayed
 from ailink_provider.dialects import OutputLimit
-from ailink_provider.prices import Most
+from ailink_provider.prices import Most, Price
 
 DEFAULT_OUTPUT = 8192  # tokens; sent as the limit to a model that nothing is known of
 LARGEST_WINDOW = 1_048_576  # tokens; bounds the input of such a model
@@ -26,8 +26,6 @@ LEAST_THOUGHT = 1024  # tokens; the same for a model that thinks before it answe
 LEAST_BUDGET = 1024  # tokens; what a translation adds for thoughts to a limit that leaves no room for them
 LEAST_LIMIT = 16  # tokens; to which a translation may raise a limit
 
-_CACHE_MARK = b"cache_control"
-_SOUND = (b"audio", b"AUDIO")
 _any = msgspec.json.Decoder(Any)
 
 
@@ -42,7 +40,7 @@ class Asked(Struct):
     budget: int | None = None
 
 
-class _Way(NamedTuple):
+class _Way(Struct, frozen=True):
     """One target of a call: what it costs there; ``extra`` tokens that may be added to a limit, and the ``ceiling`` of
     output where there is none.
     """
@@ -56,8 +54,8 @@ class _Way(NamedTuple):
 class Claim:
     """What a call may cost at most, as a function of the limit of its output.
 
-    Every target has a price. ``sends_default`` says that a limit must be sent where the request has none, as one of the
-    models is unknown and could produce without end.
+    ``targets`` are those that have a price: what others cost is not known. ``sends_default`` says that a limit must be
+    sent where the request has none, as one of the models is unknown and could produce without end.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -65,12 +63,22 @@ class Claim:
         self.where = route.dialect.limits.get(route.operation)
         self.asked = asked(exchange.members, self.where) if self.where is not None else Asked(limit=0)
         found = extent(exchange.members, exchange.body)
-        self._dear = asked_tier(exchange.members) in DEAR
-        self._ways = [self._way(exchange, target, found) for target in exchange.targets]
-        always = any(target.facts.thinking != "none" and not target.facts.thinking_off for target in exchange.targets)
-        self._thinks = always or self.asked.budget is not None
-        unknown = any(target.facts.context_window is None for target in exchange.targets)
-        self.sends_default = self.where is not None and self.asked.limit is None and unknown
+        self.targets: list[Target] = []
+        self._ways: list[_Way] = []
+        self._thinks = self.asked.budget is not None
+        dear, unknown = asked_tier(exchange.members) in DEAR, False
+        for target in exchange.targets:
+            price = target.price(exchange.created_at)
+            if price is None:
+                continue
+            if dear:
+                price = price.at_any()
+            facts = target.facts
+            self.targets.append(target)
+            self._ways.append(self._way(exchange, target, price, found))
+            self._thinks = self._thinks or (facts.thinking != "none" and not facts.thinking_off)
+            unknown = unknown or facts.context_window is None
+        self.sends_default = unknown and self.where is not None and self.asked.limit is None
 
     @property
     def least_limit(self) -> int:
@@ -80,7 +88,13 @@ class Claim:
 
     def most(self, limit: int | None) -> int:
         """Return what the call costs at most with this limit, None for no limit, in nano-dollars."""
-        return max([way.costs.nano(self._output(way, limit)) for way in self._ways])
+        dearest = 0
+        for way in self._ways:
+            each = way.ceiling if limit is None else limit + way.extra
+            if limit is not None and way.window is not None and each > way.window:
+                each = way.window
+            dearest = max(dearest, way.costs.nano(each * self.asked.count))
+        return dearest
 
     def limit_for(self, nano: int) -> int:
         """Return the highest limit with which the call costs at most ``nano`` nano-dollars: negative if there is none.
@@ -94,18 +108,8 @@ class Claim:
                 highest = min(highest, paid // self.asked.count - way.extra)
         return highest
 
-    def _output(self, way: _Way, limit: int | None) -> int:
-        each = way.ceiling if limit is None else limit + way.extra
-        if limit is not None and way.window is not None:
-            each = min(each, way.window)
-        return each * self.asked.count
-
-    def _way(self, exchange: Exchange, target: Target, found: Extent) -> _Way:
-        price = target.price(exchange.created_at)
-        assert price is not None  # Reserve leaves out targets without one
-        if self._dear:
-            price = price.at_any()
-        facts, body = target.facts, exchange.body
+    def _way(self, exchange: Exchange, target: Target, price: Price, found: Extent) -> _Way:
+        facts = target.facts
         extra = 0
         if self.where is not None and not is_relayed(exchange, target):
             extra = LEAST_LIMIT if self.asked.budget is None else max(self.asked.budget, LEAST_BUDGET)
@@ -115,13 +119,9 @@ class Claim:
         tokens = found.tokens + found.images * facts.image_tokens
         if found.open_ended:
             tokens = max(tokens, window or LARGEST_WINDOW)
-        dear = price.has_dear_kinds
-        costs = price.most(
-            tokens if window is None else min(tokens, window),
-            caching=dear and _CACHE_MARK in body,
-            hears=found.hears,
-            speaks=dear and any(word in body for word in _SOUND),
-        )
+        if window is not None and tokens > window:
+            tokens = window
+        costs = price.most(tokens, caching=found.caching, hears=found.hears, speaks=found.speaks)
         known = max(facts.max_output_tokens, facts.output_ceiling or 0)
         ceiling = 0 if self.where is None else DEFAULT_OUTPUT if window is None else known + extra
         return _Way(costs, extra, ceiling, window)
@@ -133,11 +133,14 @@ def asked(members: dict[str, Raw], where: OutputLimit) -> Asked:
     Raises ``Failure`` (``invalid_request``) for a limit that stands twice.
     """
     found = Asked()
-    for level in _levels(members, where):
+    levels = [_object(members[name]) for name in where.within if name in members] if where.within else (members,)
+    for level in levels:
         for name in where.fields:
-            if (limit := _number(level.get(name))) > 0:
+            if name in level and (limit := _number(level[name])) > 0:
                 found.limit = max(found.limit or 0, limit)
-        found.count = max([found.count, *(_number(level.get(name)) for name in where.counts)])
+        for name in where.counts:
+            if name in level:
+                found.count = max(found.count, _number(level[name]))
         for name in where.thinking:
             if name in level and bytes(level[name]) != b"null":
                 found.budget = max(found.budget or 0, _budget(level[name], where))
@@ -170,12 +173,6 @@ def _set(level: dict[str, Raw], where: OutputLimit, limit: int) -> str:
     return names[0]
 
 
-def _levels(members: dict[str, Raw], where: OutputLimit) -> list[dict[str, Raw]]:
-    if not where.within:
-        return [members]
-    return [_object(members[name]) for name in where.within if name in members]
-
-
 def _object(raw: Raw | None) -> dict[str, Raw]:
     """Return the members of an object, none of what is no object. Raises ``Failure`` for one that stands twice, as the
     upstream might believe the other.
@@ -184,14 +181,15 @@ def _object(raw: Raw | None) -> dict[str, Raw]:
 
 
 def _budget(raw: Raw, where: OutputLimit) -> int:
-    return max([0, *(_number(_object(raw).get(name)) for name in where.budget)])
+    thinking = _object(raw)
+    return max([0, *(_number(thinking[name]) for name in where.budget if name in thinking)])
 
 
-def _number(raw: Raw | None) -> int:
+def _number(raw: Raw) -> int:
     """Return a whole number, however it is written; 0 for what is none."""
-    if raw is None:
-        return 0
     value: Any = _any.decode(raw)
+    if type(value) is int:
+        return value
     if not isinstance(value, int | float | str):
         return 0
     try:

@@ -19,6 +19,7 @@ IN_DOUBT = frozenset({408, 499, 502, 504, *range(520, 529), 530})
 DEAR = frozenset({"auto", "fast", "priority"})
 USUAL = frozenset({None, "auto", "default", "flex", "standard", "standard_only"})
 _TIER_FIELDS = ("service_tier", "serviceTier", "speed")
+_none_stands_in = frozenset(_TIER_FIELDS).isdisjoint
 _LONGEST = 32  # characters of a name that may be anything
 _any = msgspec.json.Decoder(Any)
 
@@ -26,6 +27,8 @@ _any = msgspec.json.Decoder(Any)
 def asked_tier(members: Mapping[str, msgspec.Raw]) -> str | None:
     """Return the service tier that a request asks for, the dear one if it asks for two; None if it does not say."""
     if members.keys().isdisjoint(_TIER_FIELDS):
+        return None
+    if _none_stands_in(members):  # nearly always
         return None
     words = [_any.decode(members[field]) for field in _TIER_FIELDS if field in members]
     tiers = [word.lower()[:_LONGEST] for word in words if isinstance(word, str)]

@@ -4,10 +4,10 @@ No tokenizer in use makes more than one token of a byte of UTF-8, so the bytes o
 Media are bytes that say little of their tokens. They are looked for only where a body may have any.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import re2  # type: ignore[import-untyped]
 from msgspec import Raw, Struct
 
 from ailink_gateway.envelope import read_document, read_tree
@@ -17,12 +17,14 @@ SOUND_CHARACTERS_A_TOKEN = 16
 LEAST_SOUND_TOKENS = 1000
 TOOL_TOKENS = 1000  # what vendors put around tools, of their own
 
-# What holds or names media has one of these in it; a letter or "_" that is escaped without need could hide it.
-_SUSPECTS = (
-    b"_url", b"input_audio", b"nlineData", b"nline_data", b'"file', b"input_file", b"input_image", b'"source"',
-    b"computer_screenshot", b"item_reference", b"container_upload",
-)  # fmt: skip
-_HIDDEN = re.compile(rb"\\u00[4-7]")
+# What holds or names media has one of these in it, and so has what asks for a cache or for sound. A letter or "_" that
+# is escaped without need could hide any of them.
+_MEDIA = (
+    rb'_url|input_audio|nlineData|nline_data|"file|input_file|input_image|"source"|computer_screenshot|item_reference'
+    rb"|container_upload"
+)
+_LOOKED_FOR = (_MEDIA, rb"cache_control", rb"audio|AUDIO", rb"\\u00[4-7]")
+_IS_MEDIA, _IS_CACHED, _IS_SOUND, _IS_HIDDEN = range(len(_LOOKED_FOR))
 _ELSEWHERE = frozenset({
     "previous_response_id", "conversation", "cachedContent", "cached_content", "mcp_servers", "container",
     "web_search_options", "plugins",
@@ -41,13 +43,16 @@ _WORDLESS = frozenset({
 
 class Extent(Struct):
     """What a body counts for at most: ``tokens`` of text and sound, so many ``images``; ``open_ended`` if it
-    names what is not in it, so that only the model's context window bounds it.
+    names what is not in it, so that only the model's context window bounds it. ``hears`` says that some of it may be
+    sound, ``caching`` and ``speaks`` that it may ask for what is written to a cache, or for sound.
     """
 
     tokens: int
     images: int = 0
     hears: bool = False
     open_ended: bool = False
+    caching: bool = False
+    speaks: bool = False
 
 
 def extent(members: Mapping[str, Raw], body: bytes) -> Extent:
@@ -64,11 +69,29 @@ def extent(members: Mapping[str, Raw], body: bytes) -> Extent:
         found.open_ended = found.open_ended or bytes(members[name]) not in _NOTHING
     if "prompt" in members and bytes(members["prompt"])[:1] == b"{":  # one that is stored elsewhere
         found.open_ended = True
-    if any(map(body.__contains__, _SUSPECTS)) or (b"\\u00" in body and _HIDDEN.search(body) is not None):
-        for name, value in read_tree(body).items():
-            if name not in _WORDLESS:
-                _look(value, found)
+    if (seen := _lookout.Match(body)) is not None:
+        hidden = _IS_HIDDEN in seen
+        found.caching = hidden or _IS_CACHED in seen
+        found.speaks = hidden or _IS_SOUND in seen
+        if hidden or _IS_MEDIA in seen:
+            for name, value in read_tree(body).items():
+                if name not in _WORDLESS:
+                    _look(value, found)
     return found
+
+
+def _look_for(patterns: Iterable[bytes]) -> "re2.Set":
+    """Return what tells which of these a body has in it. One pass of RE2 over the bytes finds all, where ``in`` takes
+    one for each word and ``re`` tries each word at each place.
+    """
+    lookout = re2.Set.SearchSet()
+    for pattern in patterns:
+        lookout.Add(pattern)
+    lookout.Compile()
+    return lookout
+
+
+_lookout = _look_for(_LOOKED_FOR)
 
 
 def _runs_tools(tools: Any) -> bool:

@@ -224,10 +224,10 @@ def speak(exchange: Exchange, target: Target, thoughts: Thoughts) -> Speech:
 
 def is_relayed(exchange: Exchange, target: Target) -> bool:
     """Whether client and target share the wire format of this exchange."""
-    inbound = exchange.route.dialect.operations[exchange.route.operation]
-    upstream = target.upstream
-    if exchange.route.dialect is upstream.dialect:
+    route, upstream = exchange.route, target.upstream
+    if route.dialect is upstream.dialect:
         return True
+    inbound = route.dialect.operations[route.operation]
     return any(known.operations.get(inbound.name) is inbound for known in (upstream.dialect, *upstream.relays))
 
 

@@ -94,34 +94,31 @@ class Price(Struct, frozen=True):
     def cost(self, usage: Usage) -> int:
         """Return what ``usage`` costs, in nano-dollars, rounded half up."""
         rates = self.tiers[0]
-        for tier in self.tiers[1:]:
-            if usage.input_tokens > tier.above:
-                rates = tier
-        written = usage.cache_write_tokens
-        written_1h = min(usage.cache_write_1h_tokens, written)
-        plain = usage.input_tokens - usage.cache_read_tokens - written - usage.input_audio_tokens
-        thought = 0 if rates.reasoning is None else min(usage.reasoning_tokens, usage.output_tokens)
-        pico = (
-            rates.call
-            + max(plain, 0) * rates.input
-            + usage.cache_read_tokens * rates.cache_read
-            + (written - written_1h) * rates.cache_write
-            + written_1h * rates.cache_write_1h
-            + usage.input_audio_tokens * rates.input_audio
-            + max(usage.output_tokens - usage.output_audio_tokens - thought, 0) * rates.output
-            + thought * (rates.reasoning or 0)
-            + usage.output_audio_tokens * rates.output_audio
-        )
+        if len(self.tiers) > 1:
+            for tier in self.tiers:
+                if usage.input_tokens > tier.above:
+                    rates = tier
+        plain, spoken = usage.input_tokens, usage.output_tokens
+        pico = rates.call
+        if read := usage.cache_read_tokens:
+            plain -= read
+            pico += read * rates.cache_read
+        if written := usage.cache_write_tokens:
+            plain -= written
+            for_an_hour = min(usage.cache_write_1h_tokens, written)
+            pico += (written - for_an_hour) * rates.cache_write + for_an_hour * rates.cache_write_1h
+        if heard := usage.input_audio_tokens:
+            plain -= heard
+            pico += heard * rates.input_audio
+        if sound := usage.output_audio_tokens:
+            spoken -= sound
+            pico += sound * rates.output_audio
+        if rates.reasoning is not None and usage.reasoning_tokens:
+            thought = min(usage.reasoning_tokens, usage.output_tokens)
+            spoken -= thought
+            pico += thought * rates.reasoning
+        pico += max(plain, 0) * rates.input + max(spoken, 0) * rates.output
         return (pico + _NANO // 2) // _NANO
-
-    @property
-    def has_dear_kinds(self) -> bool:
-        """Whether what is written to a cache, heard or spoken costs more than plain tokens do."""
-        return any(
-            max(rates.cache_write, rates.cache_write_1h, rates.input_audio) > rates.input
-            or rates.output_audio > rates.output
-            for rates in self.tiers
-        )
 
     def most(self, input_tokens: int, *, caching: bool, hears: bool, speaks: bool) -> "Most":
         """Return what a call costs at most that has so many tokens of input.
