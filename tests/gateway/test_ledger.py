@@ -474,7 +474,7 @@ class Accounts(RuleBasedStateMachine):
             for place, waiting in enumerate(account.queue):
                 assert waiting.parked is account
                 if place == 0:
-                    totals = {kind: account.total(period) for kind, period in zip(KINDS, waiting.where, strict=True)}
+                    totals = dict(zip(KINDS, account.at(periods(waiting.at)), strict=True))
                     assert any(totals[kind].held for kind in account.limits)
             assert [waiting.number for waiting in account.queue] == sorted(w.number for w in account.queue)
 

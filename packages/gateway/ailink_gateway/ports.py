@@ -201,9 +201,11 @@ class Ledger(Spending, Protocol):
         (``budget_exceeded``, ``spend_cap_reached``). A call that is cancelled meanwhile holds nothing.
         """
 
-    def remaining(self, token_id: str | None, project_id: str, at: float) -> Mapping[str, int]:
-        """Return what the limits leave beside settled spend, by period (daily, monthly, lifetime), where there are any:
-        in nano-dollars, the least of token and project.
+    def remaining(
+        self, token_id: str | None, project_id: str, at: float, caps: Sequence[Cap] = ()
+    ) -> Mapping[str, int]:
+        """Return what limits, and the ``caps`` of a call, leave beside settled spend, by period (daily, monthly,
+        lifetime), where there are any: in nano-dollars, the least of token and project.
         """
 
 

@@ -6,8 +6,11 @@ settled here is what is written there. Nothing here waits for I/O, so every step
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import time
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from ailink_gateway.exchange import Cap
 from ailink_gateway.ports import Spent
@@ -23,6 +26,8 @@ _HOUR = 3600
 
 Scope = tuple[str, str]
 Totals = tuple["Total", "Total", "Total"]
+Payers = tuple[str | None, str]
+"""The token, if there is one, and the project that a call spends for."""
 
 
 class Total:
@@ -39,18 +44,17 @@ class Total:
 class Account:
     """A token or a project: its limits by kind, its totals by period, and the calls that wait for room in it."""
 
-    __slots__ = ("bounds", "generation", "hour", "hour_requests", "latest", "limits", "queue", "scope", "totals")
+    __slots__ = ("generation", "hour", "hour_requests", "latest", "limits", "queue", "scope", "totals")
 
     def __init__(self, scope: Scope, totals: Mapping[str, Total]) -> None:
         self.scope = scope
         self.totals = dict(totals)
         self.limits: Mapping[str, int] = {}
-        self.bounds: tuple[tuple[int, int], ...] = ()  # the place of a kind in ``KINDS``, and its limit
         self.latest: tuple[Periods, Totals] | None = None
         self.generation = -1
         self.hour = 0
         self.hour_requests = 0
-        self.queue: list[_Waiting] = []
+        self.queue: list[_Call] = []
 
     def at(self, where: Periods) -> "Totals":
         """Return the totals of the periods that ``periods`` returned, in their order."""
@@ -59,11 +63,6 @@ class Account:
             day, month, lifetime = where
             latest = self.latest = (where, (self.total(day), self.total(month), self.total(lifetime)))
         return latest[1]
-
-    def limit(self, limits: Mapping[str, int]) -> None:
-        """Let these limits, by kind, take the place of those before."""
-        self.limits = dict(limits)
-        self.bounds = tuple((KINDS.index(kind), nano) for kind, nano in limits.items())
 
     def total(self, period: str) -> Total:
         """Return the total of a period; a new one begins at nothing."""
@@ -79,50 +78,73 @@ class Account:
             if not self.totals[period].held:
                 del self.totals[period]
 
-    def add(self, at: float, where: Periods, nano: int) -> None:
-        """Add a call that has ended, and what it cost."""
-        for total in self.at(where):
-            total.spent += nano
-            total.requests += 1
-        hour = int(at) // _HOUR
+    def count(self, hour: int) -> None:
+        """Count a call that began in an hour."""
         if hour > self.hour:
             self.hour, self.hour_requests = hour, 0
         if hour == self.hour:
             self.hour_requests += 1
 
 
-class _Held:
-    """What is held for one call, in all its accounts and periods."""
+class _Bound(NamedTuple):
+    """What must not be passed: a limit of an account, or the cap of a policy, in a period."""
 
-    __slots__ = ("accounts", "caps", "nano", "totals", "where")
-
-    def __init__(self, accounts: list[Account], where: Periods, caps: Sequence[Cap]) -> None:
-        self.accounts, self.where, self.caps, self.nano = accounts, where, caps, 0
-        self.totals = [total for account in accounts for total in account.at(where)]
-
-    def change(self, nano: int) -> None:
-        """Hold so much more, or less."""
-        self.nano += nano
-        for total in self.totals:
-            total.held += nano
+    account: Account
+    total: Total
+    limit: int
+    kind: str
+    cap: Cap | None
 
 
-class _Waiting:
-    """A call that wants room. It stands in the line of the one account that it found in its way."""
+class _Purse:
+    """What a call spends from: the totals of all its accounts in the periods of one day, and what bounds them. Made
+    once for many calls, and again when a day or a limit is another.
+    """
 
-    __slots__ = ("accounts", "call_id", "caps", "future", "least", "most", "number", "parked", "where")
+    __slots__ = ("accounts", "bounds", "edition", "totals", "where")
 
-    def __init__(
-        self, call_id: str, number: int, accounts: list[Account], where: Periods, least: int, most: int,
-        caps: Sequence[Cap],
-    ) -> None:
-        self.call_id, self.number, self.accounts, self.where = call_id, number, accounts, where
-        self.least, self.most, self.caps = least, most, caps
-        self.parked: Account | None = None
-        self.future: asyncio.Future[int] | None = None
+    def __init__(self, accounts: tuple[Account, ...], where: Periods, edition: int) -> None:
+        self.accounts, self.where, self.edition = accounts, where, edition
+        self.totals = tuple(total for account in accounts for total in account.at(where))
+        self.bounds = tuple(
+            self._bound(account, kind, limit) for account in accounts for kind, limit in account.limits.items()
+        )
 
-    def __lt__(self, other: "_Waiting") -> bool:
+    def bounds_of(self, caps: Sequence[Cap]) -> tuple[_Bound, ...]:
+        """Return what holds for a call with these caps."""
+        return self.bounds + tuple(
+            self._bound(account, cap.period, cap.nano, cap)
+            for account in self.accounts for cap in caps if cap.scope == account.scope[0]
+        )  # fmt: skip
+
+    def _bound(self, account: Account, kind: str, limit: int, cap: Cap | None = None) -> _Bound:
+        return _Bound(account, account.at(self.where)[KINDS.index(kind)], limit, kind, cap)
+
+
+class _Call(Struct, eq=False):
+    """A call that holds money, or waits to: then it stands in the line of the one account that it found in its way."""
+
+    id: str
+    number: int
+    payers: Payers
+    at: float
+    least: int
+    most: int
+    caps: Sequence[Cap]
+    purse: _Purse
+    nano: int = 0
+    parked: Account | None = None
+    future: "asyncio.Future[int] | None" = None
+
+    def __lt__(self, other: "_Call") -> bool:
         return self.number < other.number
+
+    def hold(self, nano: int) -> None:
+        """Hold this much from now on."""
+        more = nano - self.nano
+        self.nano = nano
+        for total in self.purse.totals:
+            total.held += more
 
 
 class MemoryLedger:
@@ -131,7 +153,9 @@ class MemoryLedger:
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._now = now
         self._accounts: dict[Scope, Account] = {}
-        self._held: dict[str, _Held] = {}
+        self._purses: dict[Payers, _Purse] = {}
+        self._edition = 0  # of all limits
+        self._held: dict[str, _Call] = {}
         self._waiting = 0
         self._number = 0
 
@@ -153,10 +177,13 @@ class MemoryLedger:
         account = self._accounts.get(scope)
         if account is None:
             account = self._accounts[scope] = Account(scope, {name: Total(*total) for name, total in totals.items()})
+            account.limits = dict(limits)
             account.hour, account.hour_requests = int(self._now()) // _HOUR, requests_this_hour
         if generation >= account.generation:
-            account.limit(limits)
             account.generation = generation
+            if limits != account.limits:
+                account.limits = dict(limits)
+                self._edition += 1  # every purse is put together anew
             self._advance(account)
 
     @property
@@ -169,10 +196,10 @@ class MemoryLedger:
     def limited(self, token_id: str | None, project_id: str) -> bool:
         """Whether any limit applies. See ``ports.Ledger``."""
         account = self._accounts.get(("project", project_id))
-        if account is not None and account.bounds:
+        if account is not None and account.limits:
             return True
         account = None if token_id is None else self._accounts.get(("token", token_id))
-        return account is not None and bool(account.bounds)
+        return account is not None and bool(account.limits)
 
     async def reserve(
         self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float,
@@ -180,35 +207,37 @@ class MemoryLedger:
     ) -> int:
         """Hold money for a call. See ``ports.Ledger``."""
         self._number += 1
-        accounts = self._of(token_id, project_id)
-        waiting = _Waiting(call_id, self._number, accounts, periods(at), least, most, caps)
-        granted = self._try(waiting)
+        payers = token_id, project_id
+        call = _Call(call_id, self._number, payers, at, least, most, caps, self._purse(payers, at))
+        granted = self._try(call)
         if isinstance(granted, int):
             return granted
         if self._waiting >= QUEUE:
             raise Failure("budget_exceeded", MESSAGE, reason="budget_queue_full", retry_after=RETRY_SECONDS)
         loop = asyncio.get_running_loop()
-        waiting.future = loop.create_future()
-        self._park(waiting, granted)
+        call.future = loop.create_future()
+        self._park(call, granted)
         self._waiting += 1
-        alarm = loop.call_at(until, self._expire, waiting)
+        alarm = loop.call_at(until, self._expire, call)
         try:
-            return await waiting.future
+            return await call.future
         except asyncio.CancelledError:
-            self._leave(waiting)
+            self._leave(call)
             raise
         finally:
             self._waiting -= 1
             alarm.cancel()
 
-    def remaining(self, token_id: str | None, project_id: str, at: float) -> Mapping[str, int]:
-        """Return what limits leave. See ``ports.Ledger``."""
+    def remaining(
+        self, token_id: str | None, project_id: str, at: float, caps: Sequence[Cap] = ()
+    ) -> Mapping[str, int]:
+        """Return what limits and caps leave. See ``ports.Ledger``."""
         left: dict[str, int] = {}
-        for account in self._of(token_id, project_id):
-            for place, limit in account.bounds:
-                rest = limit - account.at(periods(at))[place].spent
-                kind = KINDS[place]
-                left[kind] = min(left.get(kind, rest), rest)
+        purse = self._purse((token_id, project_id), at)
+        for _, total, limit, kind, _ in purse.bounds_of(caps) if caps else purse.bounds:
+            rest = limit - total.spent
+            if kind not in left or rest < left[kind]:
+                left[kind] = rest
         return left
 
     def spent(self, scope: str, scope_id: str) -> Spent | None:
@@ -225,135 +254,132 @@ class MemoryLedger:
 
     def hold(self, call_id: str, nano: int) -> None:
         """Raise what is held for a call to ``nano``. Raises ``Failure`` (``budget_exceeded``) if there is no room."""
-        held = self._held.get(call_id)
-        if held is None or nano <= held.nano:
+        call = self._held.get(call_id)
+        if call is None or nano <= call.nano:
             return
-        more = nano - held.nano
-        for account in held.accounts:
-            totals = account.at(held.where)
-            for place, limit, cap in _bounds(account, held.caps):
-                if totals[place].spent + totals[place].held + more > limit:
-                    raise _refusal(account, place, limit, totals[place].spent, more, cap, "budget_held_by_attempts")
-        held.change(more)
+        more = nano - call.nano
+        for bound in self._purse(call.payers, call.at).bounds_of(call.caps):
+            if bound.total.spent + bound.total.held + more > bound.limit:
+                raise _refusal(bound, more, "budget_held_by_attempts")
+        call.hold(nano)
 
     def settle(self, call_id: str, token_id: str | None, project_id: str, at: float, nano: int | None) -> None:
         """End a call: what was held for it is free, and what it cost is spent. None counts for what was held."""
-        held = self._held.pop(call_id, None)
-        if held is not None:
-            nano = held.nano if nano is None else nano
-            held.change(-held.nano)
-        if held is not None:
-            accounts = held.accounts
+        call, held = self._held.pop(call_id, None), 0
+        if call is None:
+            purse = self._purse((token_id, project_id), at)
         else:
-            scopes = ("token", token_id or ""), ("project", project_id)
-            accounts = [self._accounts[scope] for scope in scopes if scope in self._accounts]
-        where = periods(at)
-        for account in accounts:
-            account.add(at, where, nano or 0)
-        for account in accounts:
+            purse, held = call.purse, call.nano
+        spent, hour = (held if nano is None else nano), int(at) // _HOUR
+        for total in purse.totals:
+            total.held -= held
+            total.spent += spent
+            total.requests += 1
+        for account in purse.accounts:
+            account.count(hour)
             if account.queue:
                 self._advance(account)
 
     # --- the lines ---------------------------------------------------------------------------------
 
-    def _of(self, token_id: str | None, project_id: str) -> list[Account]:
-        project = self._accounts[("project", project_id)]
-        return [project] if token_id is None else [self._accounts[("token", token_id)], project]
+    def _purse(self, payers: Payers, at: float) -> _Purse:
+        """Return what a call that starts ``at`` spends from. Of an account that is not open, nothing is known."""
+        purse, where = self._purses.get(payers), periods(at)
+        if purse is None or purse.where is not where or purse.edition != self._edition:
+            scopes = ("token", payers[0] or ""), ("project", payers[1])
+            accounts = tuple(self._accounts[scope] for scope in scopes if scope in self._accounts)
+            purse = _Purse(accounts, where, self._edition)
+            if len(accounts) == len(scopes) - (payers[0] is None):
+                self._purses[payers] = purse
+        return purse
 
-    def _try(self, waiting: _Waiting) -> int | Account:
+    def _try(self, call: _Call) -> int | Account:
         """Hold what a call wants and return how much, or return the account in whose line it must stand.
 
         Raises ``Failure`` if settled spend leaves too little: that will not change.
         """
-        amount = waiting.most
-        for account in waiting.accounts:
-            for place, limit, cap in _bounds(account, waiting.caps):
-                spent = account.at(waiting.where)[place].spent
-                if limit - spent < waiting.least:
-                    raise _refusal(account, place, limit, spent, waiting.least, cap)
-                amount = min(amount, limit - spent)
-        for account in waiting.accounts:
-            if account.queue and account.queue[0].number < waiting.number:
+        purse = call.purse
+        bounds = purse.bounds_of(call.caps) if call.caps else purse.bounds
+        amount = call.most
+        for bound in bounds:
+            left = bound.limit - bound.total.spent
+            if left < call.least:
+                raise _refusal(bound, call.least)
+            if left < amount:
+                amount = left
+        for account in purse.accounts:
+            if account.queue and account.queue[0].number < call.number:
                 return account
-            for place, limit, _ in _bounds(account, waiting.caps):
-                total = account.at(waiting.where)[place]
-                if total.spent + total.held + amount > limit:
-                    return account
-        held = self._held[waiting.call_id] = _Held(waiting.accounts, waiting.where, waiting.caps)
-        held.change(amount)
+        for account, total, limit, _, _ in bounds:
+            if total.spent + total.held + amount > limit:
+                return account
+        self._held[call.id] = call
+        call.hold(amount)
         return amount
 
-    def _park(self, waiting: _Waiting, account: Account) -> None:
-        waiting.parked = account
-        insort(account.queue, waiting)
+    def _park(self, call: _Call, account: Account) -> None:
+        call.parked = account
+        insort(account.queue, call)
 
     def _advance(self, account: Account) -> None:
         """Let in whom there is room for, first come, first served."""
         while account.queue:
-            waiting = account.queue[0]
-            assert waiting.future is not None
-            if waiting.future.done():  # it was cancelled, and its task does not know that yet
+            call = account.queue[0]
+            assert call.future is not None
+            if call.future.done():  # it was cancelled, and its task does not know that yet
                 account.queue.pop(0)
-                waiting.parked = None
+                call.parked = None
                 continue
+            call.purse = self._purse(call.payers, call.at)  # a limit may be another by now
             try:
-                outcome = self._try(waiting)
+                outcome = self._try(call)
             except Failure as failure:
                 account.queue.pop(0)
-                waiting.parked = None
-                waiting.future.set_exception(failure)
+                call.parked = None
+                call.future.set_exception(failure)
                 continue
             if outcome is account:
                 return
             account.queue.pop(0)
-            waiting.parked = None
+            call.parked = None
             if isinstance(outcome, Account):
-                self._park(waiting, outcome)
+                self._park(call, outcome)
             else:
-                waiting.future.set_result(outcome)
+                call.future.set_result(outcome)
 
-    def _expire(self, waiting: _Waiting) -> None:
-        assert waiting.future is not None
-        if waiting.parked is not None and not waiting.future.done():
-            self._unpark(waiting)
-            waiting.future.set_exception(
+    def _expire(self, call: _Call) -> None:
+        assert call.future is not None
+        if call.parked is not None and not call.future.done():
+            self._unpark(call)
+            call.future.set_exception(
                 Failure("budget_exceeded", MESSAGE, reason="budget_held_by_others", retry_after=RETRY_SECONDS)
             )
 
-    def _leave(self, waiting: _Waiting) -> None:
+    def _leave(self, call: _Call) -> None:
         """A call went away, from the line or with what it had just been given."""
-        if waiting.parked is not None:
-            self._unpark(waiting)
-        elif waiting.future is not None and not waiting.future.cancelled() and waiting.future.exception() is not None:
+        if call.parked is not None:
+            self._unpark(call)
+        elif call.future is not None and not call.future.cancelled() and call.future.exception() is not None:
             return  # it was refused
-        elif (held := self._held.pop(waiting.call_id, None)) is not None:
-            held.change(-held.nano)
-            for account in held.accounts:
+        elif self._held.pop(call.id, None) is not None:
+            call.hold(0)
+            for account in call.purse.accounts:
                 self._advance(account)
 
-    def _unpark(self, waiting: _Waiting) -> None:
-        account = waiting.parked
+    def _unpark(self, call: _Call) -> None:
+        account = call.parked
         assert account is not None
-        account.queue.remove(waiting)
-        waiting.parked = None
+        account.queue.remove(call)
+        call.parked = None
         self._advance(account)
 
 
-def _bounds(account: Account, caps: Sequence[Cap]) -> Iterable[tuple[int, int, Cap | None]]:
-    """Return what holds in an account for a call: the place of a kind in ``KINDS``, the limit, and its cap if it is
-    one.
-    """
-    bounds: list[tuple[int, int, Cap | None]] = [(place, limit, None) for place, limit in account.bounds]
-    return bounds + [(KINDS.index(cap.period), cap.nano, cap) for cap in caps if cap.scope == account.scope[0]]
-
-
-def _refusal(
-    account: Account, place: int, limit: int, spent: int, wanted: int, cap: Cap | None, reason: str = "budget_spent"
-) -> Failure:
+def _refusal(bound: _Bound, wanted: int, reason: str = "budget_spent") -> Failure:
+    cap, spent = bound.cap, bound.total.spent
     details = {
-        "scope": account.scope[0],
-        "period": KINDS[place],
-        "limit_usd": limit / 1e9,
+        "scope": bound.account.scope[0],
+        "period": bound.kind,
+        "limit_usd": bound.limit / 1e9,
         "spent_usd": spent / 1e9,
         "needed_usd": wanted / 1e9,
     }
@@ -361,5 +387,5 @@ def _refusal(
         message = f"The {cap.period} spend cap of the policy {cap.policy_name} leaves too little for this call."
         return Failure("spend_cap_reached", message, reason="spend_cap_reached", policy_name=cap.policy_name,
                        details=details)  # fmt: skip
-    code = "spend_cap_reached" if spent >= limit else "budget_exceeded"
+    code = "spend_cap_reached" if spent >= bound.limit else "budget_exceeded"
     return Failure(code, MESSAGE, reason=reason, details=details)

@@ -5,6 +5,7 @@ nothing else of a request is ever changed, and nothing at all of an approved one
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 from ailink_gateway.bound import DEFAULT_OUTPUT, Claim, limit_output
 from ailink_gateway.charges import FREE, charge
@@ -16,6 +17,7 @@ from ailink_gateway.stages import Proceed
 from ailink_provider.errors import Failure
 
 WAIT_SECONDS = 30.0
+_REMAINING = {kind: b"x-ailink-budget-remaining-%s-usd" % kind.encode() for kind in ("daily", "monthly", "lifetime")}
 
 
 class Reserve:
@@ -24,11 +26,14 @@ class Reserve:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
         if not exchange.caps and not self._ledger.limited(grant.token_id, grant.project_id):
-            return await proceed(exchange)
+            return proceed(exchange)
+        return self._within_budget(exchange, proceed, grant)
+
+    async def _within_budget(self, exchange: Exchange, proceed: Proceed, grant: Grant) -> Reply:
         streamed = False
         try:
             if exchange.route.kind != "model":
@@ -42,8 +47,8 @@ class Reserve:
             exchange.response_headers.extend(self._headers(exchange, grant, streamed))
 
     async def _reserve(self, exchange: Exchange, grant: Grant) -> None:
-        _leave_out_unpriced(exchange)
         claim = Claim(exchange)
+        _leave_out_unpriced(exchange, claim)
         where = claim.where if exchange.approval_id is None else None
         limit = claim.asked.limit
         if claim.sends_default:
@@ -82,15 +87,13 @@ class Reserve:
         own = exchange.held_nano or 0
         if not streamed and exchange.held_nano is not None:
             own = charge(exchange, exchange.measured.usage) or 0
-        left = self._ledger.remaining(grant.token_id, grant.project_id, exchange.created_at)
-        return [
-            (f"x-ailink-budget-remaining-{kind}-usd".encode(), _usd(max(nano - own, 0))) for kind, nano in left.items()
-        ]
+        left = self._ledger.remaining(grant.token_id, grant.project_id, exchange.created_at, exchange.caps)
+        return [(_REMAINING[kind], _usd(max(nano - own, 0))) for kind, nano in left.items()]
 
 
-def _leave_out_unpriced(exchange: Exchange) -> None:
+def _leave_out_unpriced(exchange: Exchange, claim: Claim) -> None:
     """Keep the targets whose price is known. Raises ``Failure`` if there is none."""
-    exchange.targets = [target for target in exchange.targets if target.price(exchange.created_at) is not None]
+    exchange.targets = claim.targets
     if not exchange.targets:
         raise _price_unknown(
             f"A budget applies, and the price of {exchange.model!r} is not known: "
