@@ -8,9 +8,12 @@ import pytest
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Upstream
 from ailink_gateway.policy.bodies import Unreadable
+from ailink_gateway.policy.compiled import Policy
 from ailink_gateway.policy.conditions import Reader
 from ailink_gateway.policy.facts import Facts
+from ailink_gateway.policy.judge import enforce
 from ailink_gateway.policy.replies import Answer
+from ailink_gateway.policy.run import Run
 from ailink_gateway.ports import Spent
 from ailink_provider.errors import Failure
 
@@ -120,6 +123,47 @@ def test_every_field_of_a_request_is_read(ask: Ask, facts_of: FactsOf) -> None:
         "usage.requests_today": 4, "usage.requests_this_hour": 2,
     }.items():  # fmt: skip
         assert holds(field, "eq", value, facts), field
+
+
+IS_PROD = {"field": "request.headers.x-env", "op": "eq", "value": "prod"}
+IS_TEAM = {"field": "request.query.team", "op": "eq", "value": "a"}
+
+
+@pytest.mark.parametrize("order", [("prod", "dev"), ("dev", "prod"), ("prod", "prod")])
+async def test_nobody_gets_past_a_rule_by_sending_a_header_twice(
+    ask: Ask, run_of: Callable[..., Run], policy_of: Callable[..., Policy], order: tuple[str, str]
+) -> None:
+    """Its reader may take either, or both joined: a refusal holds for any of these, what is allowed for all."""
+
+    async def passes(*rules: Any, values: tuple[str, ...]) -> bool:
+        exchange = ask("GET", "/x", headers={"X-Env": values[-1]}, query=b"team=" + b"&team=".join(
+            {"prod": b"a"}.get(value, b"b") for value in values
+        ))  # fmt: skip
+        exchange.raw_headers = [(b"x-env", value.encode()) for value in values]
+        try:
+            await enforce([policy_of(*rules)], run_of(exchange))
+        except Failure:
+            return False
+        return True
+
+    for is_prod in (IS_PROD, IS_TEAM):
+        no_prod, only_prod = {"when": is_prod, "then": {"deny": {}}}, {"when": {"not": is_prod}, "then": {"deny": {}}}
+        assert not await passes(no_prod, values=order)
+        twice_alike = is_prod is IS_TEAM and order == ("prod", "prod")  # of a query's values none joins the others
+        assert await passes(only_prod, values=order) is twice_alike
+        deny = {"type": "deny"}
+        assert await passes({"when": is_prod, "then": {"allow": {}}}, deny, values=order) is twice_alike
+        assert not await passes({"when": {"not": is_prod}, "then": {"allow": {}}}, deny, values=order)
+        for value, is_open in (("prod", True), ("dev", False)):
+            assert await passes(only_prod, values=(value,)) is is_open
+            assert await passes({"when": is_prod, "then": {"allow": {}}}, deny, values=(value,)) is is_open
+
+
+def test_a_header_that_is_missing_meets_no_test_and_every_negated_one(ask: Ask, facts_of: FactsOf) -> None:
+    facts = facts_of(ask("GET", "/x"))
+    for certain in (False, True):
+        assert not Reader("pre").read(IS_PROD, "when", certain=certain)(facts)
+        assert Reader("pre").read({"not": IS_PROD}, "when", certain=certain)(facts)
 
 
 @pytest.mark.parametrize("order", [("prod", "dev"), ("dev", "prod")])

@@ -21,6 +21,8 @@ MOST_ACTIONS = 10
 LARGEST = 512 * 1024  # characters of the rules as JSON
 _REPORTED = 20
 _NAMES = ("type", "action")
+ALWAYS = object()
+"""Stands for a condition that is not given: null is none, and refused."""
 
 
 def compile_policy(
@@ -89,9 +91,7 @@ def _canonical(document: Any, place: str) -> str:
 def _rule(document: Any, index: int, place: str, text: str, phase: Phase, reader: Reader) -> Rule:
     members = Members(document, place)
     members.flag("mandatory", False)  # what a request may switch off is told by guardrails; no other rule can be
-    when: Condition | None = None
-    if members.has("when"):
-        when = reader.read(members.take("when"), members.at("when"))
+    condition = members.take("when", ALWAYS)
     if any(members.has(name) for name in _NAMES):
         if members.has("then"):
             refuse(members.at("then"), "stands beside an action that stands in the rule itself: give one of the two")
@@ -99,6 +99,10 @@ def _rule(document: Any, index: int, place: str, text: str, phase: Phase, reader
     else:
         actions = _actions(members.take("then"), members.at("then"), phase)
         members.done()
+    when: Condition | None = None
+    if condition is not ALWAYS:
+        allows = any(action.name == "allow" for action in actions)
+        when = reader.read(condition, members.at("when"), certain=allows)
     return Rule(index, f"rules[{index}] {sha256(text.encode()).hexdigest()[:16]}", when, actions)
 
 

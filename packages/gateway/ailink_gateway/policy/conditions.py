@@ -22,36 +22,42 @@ _SHAPES = "{field, op, value}, {all: [...]}, {any: [...]} or {not: ...}"
 
 
 class Reader:
-    """Compiles the conditions of one policy. ``reads_reply`` tells afterwards whether one looks into a reply's body."""
+    """Compiles the conditions of one policy. ``reads_reply`` tells afterwards whether one looks into a reply's body.
+
+    A header that is repeated can be read in more than one way. A condition holds if any way makes it hold, a
+    ``certain`` one if every way does: so nobody gets past a refusal, or into what is allowed, by repeating one.
+    """
 
     def __init__(self, phase: str) -> None:
         self._phase = phase
         self._left = MOST
         self.reads_reply = False
 
-    def read(self, document: object, place: str, depth: int = 1) -> Condition:
+    def read(self, document: object, place: str, depth: int = 1, *, certain: bool = False) -> Condition:
         """Return the condition. Raises ``Failure`` (``validation_error``) naming what is wrong in it."""
         if depth > DEEPEST:
             refuse(place, f"is nested deeper than {DEEPEST} levels")
         members = Members(document, place)
         for name in members.names():
             if name in _ALL or name in _ANY:
-                tests = self._list(members.take(name), members.at(name), depth)
+                tests = self._list(members.take(name), members.at(name), depth, certain)
                 members.done()
                 return _all_of(tests) if name in _ALL else _any_of(tests)
             if name == "not":
-                test = self.read(members.take("not"), members.at("not"), depth + 1)
+                test = self.read(members.take("not"), members.at("not"), depth + 1, certain=not certain)
                 members.done()
                 return lambda facts: not test(facts)
         if not members.has("field"):
             refuse(place, f"must be {_SHAPES}, not {shown(document)}")
-        return self._comparison(members)
+        return self._comparison(members, certain)
 
-    def _list(self, value: object, place: str, depth: int) -> tuple[Condition, ...]:
+    def _list(self, value: object, place: str, depth: int, certain: bool) -> tuple[Condition, ...]:
         listed = entries(value, place, MOST_IN_LIST)
-        return tuple(self.read(entry, f"{place}[{index}]", depth + 1) for index, entry in enumerate(listed))
+        return tuple(
+            self.read(entry, f"{place}[{index}]", depth + 1, certain=certain) for index, entry in enumerate(listed)
+        )
 
-    def _comparison(self, members: Members) -> Condition:
+    def _comparison(self, members: Members, certain: bool) -> Condition:
         self._left -= 1
         if self._left < 0:
             refuse(members.place, f"is one comparison too many: a policy may have {MOST}")
@@ -65,11 +71,13 @@ class Reader:
             return _exists(field, wanted)
         expected = members.take("value")
         members.done()
-        return _compare(field, OPERATORS[operator](expected, members.at("value")))
+        return _compare(field, OPERATORS[operator](expected, members.at("value")), certain)
 
 
-def _compare(field: Field, test: Test) -> Condition:
+def _compare(field: Field, test: Test, certain: bool) -> Condition:
     read = field.read
+    if field.repeats and certain:
+        return lambda facts: bool(values := read(facts)) and all(map(test, values))
     if field.several:
         return lambda facts: any(map(test, read(facts)))
 

@@ -1,12 +1,13 @@
 """The fields that conditions may name, each compiled into what reads it off the facts of a call.
 
-A field is single (a value or MISSING) or several (a list): a repeated query parameter or header, the targets that may
-answer, a path with ``[*]``. A test of several is met if one of them meets it.
+A field is single (a value or MISSING) or several (a list): the targets that may answer, a path with ``[*]``, a repeated
+query parameter or header. A test of several is met if one of them meets it. Of what a request repeats nobody knows
+which one its reader takes: see ``conditions.Reader``.
 """
 
 import re
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple
 
 from ailink_gateway.policy import paths
@@ -40,10 +41,11 @@ _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 
 
 class Field(NamedTuple):
-    """What reads a field. ``several`` says that it returns a list."""
+    """What reads a field. ``several`` says that it returns a list, ``repeats`` that its values are readings of one."""
 
     read: Callable[[Any], Any]
     several: bool
+    repeats: bool = False
 
 
 def compile_field(name: object, place: str, phase: str) -> Field:
@@ -70,28 +72,28 @@ def is_reply_body(name: object) -> bool:
 def _body(text: str, place: str) -> Field:
     path = paths.parse(text, place)
     if paths.EVERY in path:
-        return Field(lambda facts: facts.body_values(path), True)
+        return Field(methodcaller("body_values", path), True)
     if len(path) == 1 and isinstance(path[0], str):
         member = path[0]
-        return Field(lambda facts: facts.body_member(member), False)
-    return Field(lambda facts: facts.body_value(path), False)
+        return Field(methodcaller("body_member", member), False)
+    return Field(methodcaller("body_value", path), False)
 
 
 def _reply_body(text: str, place: str) -> Field:
     path = paths.parse(text, place)
     if paths.EVERY in path:
-        return Field(lambda facts: facts.reply_values(path), True)
-    return Field(lambda facts: facts.reply_value(path), False)
+        return Field(methodcaller("reply_values", path), True)
+    return Field(methodcaller("reply_value", path), False)
 
 
 def _header(text: str, place: str) -> Field:
     name = _header_name(text, place)
-    return Field(lambda facts: facts.header_values(name), True)
+    return Field(methodcaller("header_values", name), True, repeats=True)
 
 
 def _reply_header(text: str, place: str) -> Field:
     name = _header_name(text, place)
-    return Field(lambda facts: facts.reply_header(name), False)
+    return Field(methodcaller("reply_header", name), False)
 
 
 def _header_name(text: str, place: str) -> bytes:
@@ -101,7 +103,7 @@ def _header_name(text: str, place: str) -> bytes:
 
 
 def _query(text: str, place: str) -> Field:
-    return Field(lambda facts: facts.query(text), True)
+    return Field(methodcaller("query", text), True, repeats=True)
 
 
 def _root(compile_path: Callable[[str, str], Field]) -> Callable[[str, str], Field]:
