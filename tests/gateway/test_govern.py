@@ -183,10 +183,13 @@ async def test_allow_ends_its_policy_alone(call: Call, grant_of: GrantOf) -> Non
 
 async def test_a_method_that_poses_as_another_is_judged_by_both(call: Call, grant_of: GrantOf, listener: Any) -> None:
     grant = grant_of([{"type": "methods", "allow": ["POST", "PATCH"]}])
-    for header, status in ((b"delete", 403), (b"PATCH", 200)):
-        answer = await call(grant, "POST", "/v1/charges", headers=[(b"x-http-method-override", header)])
-        assert answer.status == status
-    assert len(listener.asked) == 1
+    names = (b"x-http-method-override", b"x_http_method_override", b"x-http_method-override", b"x_http-method",
+             b"x-method_override")  # fmt: skip
+    for name in names:
+        for method, status in ((b"delete", 403), (b"PATCH", 200)):
+            answer = await call(grant, "POST", "/v1/charges", headers=[(name, method)])
+            assert answer.status == status, name
+    assert len(listener.asked) == len(names)
 
 
 async def test_a_body_that_no_rule_needs_is_never_parsed(call: Call, grant_of: GrantOf, listener: Any) -> None:
@@ -230,6 +233,27 @@ async def test_limits_by_token_part_tokens_and_global_ones_do_not(call: Call, gr
         rule = {"type": "rate_limit", "window": "1d", "max_requests": 1, "key": key}
         assert (await call(grant_of([rule], token_id="tok_1"), "GET", "/x")).status == 200
         assert (await call(grant_of([rule], token_id="tok_2"), "GET", "/x")).status == second
+
+
+@pytest.mark.parametrize(("key", "header"), [("agent", b"x-ailink-agent-name"), ("user", b"x-user-id")])
+async def test_a_name_that_callers_give_themselves_counts_for_their_own_token(
+    call: Call, grant_of: GrantOf, key: str, header: bytes
+) -> None:
+    """Else a token could use up what the agents and users of another have, by calling itself what they do."""
+    rule = {"type": "rate_limit", "window": "1h", "max_requests": 1, "key": key}
+    headers = [(header, b"a")]
+    statuses = [
+        (await call(grant_of([rule], token_id=token), "GET", "/x", headers=headers)).status
+        for token in ("tok_1", "tok_1", "tok_2")
+    ]
+    assert statuses == [200, 429, 200]
+
+
+async def test_whoever_invents_names_is_held_to_the_limit_of_the_token(call: Call, grant_of: GrantOf) -> None:
+    rule = {"type": "rate_limit", "window": "1h", "max_requests": 1, "key": "user"}
+    grant = grant_of([rule], requests_per_minute=2)
+    names = [[(b"x-user-id", b"%d" % number)] for number in range(3)]
+    assert [(await call(grant, "GET", "/x", headers=name)).status for name in names] == [200, 200, 429]
 
 
 async def test_the_tightest_limit_is_told(call: Call, grant_of: GrantOf) -> None:
@@ -291,6 +315,24 @@ async def test_a_spend_cap_counts_what_calls_under_way_may_cost(
     name = "policy-0" if attached == "token" else "policy-100"
     assert (error(answer)["policy_name"], journal.records[-1].policy_name) == (name, name)
     assert not listener.asked
+
+
+async def test_what_a_spend_cap_leaves_is_told(
+    call: Call, grant_of: GrantOf, accounts: MemoryLedger, listener: Any
+) -> None:
+    caps = [{"type": "spend_cap", "period": period, "limit_usd": usd} for period, usd in (("daily", 5), ("daily", 2))]
+    monthly = [{"type": "spend_cap", "period": "monthly", "limit_usd": 9}]
+    accounts.settle("earlier", "tok_1", "p", time(), 500_000_000)
+    accounts.open(("token", "tok_1"), {}, {"daily": 4_000_000_000}, 2)
+    listener.answers.append(reply())
+    answer = await call(grant_of(caps, of_project=[monthly], own=None), "POST", CHAT, chat())
+    assert answer.status == 200, answer.body
+    told = {name: value for name, value in answer.headers.items() if "budget" in name}
+    cost = 97_500  # nano-dollars, of 11 and 7 tokens
+    assert told == {
+        "x-ailink-budget-remaining-daily-usd": f"1.{500_000_000 - cost:09}",
+        "x-ailink-budget-remaining-monthly-usd": f"8.{500_000_000 - cost:09}",
+    }
 
 
 async def test_a_throttle_is_ended_by_the_client_that_leaves_and_by_the_deadline(

@@ -8,6 +8,7 @@ one credential leaves, and it is put in last: the same for every call, or signed
 import hmac
 import re
 from collections.abc import Sequence
+from itertools import product
 
 from ailink_gateway.exchange import Exchange, Headers
 from ailink_gateway.grant import Key, Upstream
@@ -79,11 +80,15 @@ KEPT_BACK = frozenset({b"set-cookie", b"set-cookie2", b"x-request-id", b"alt-svc
 # Spellings by which a path would mean another one to its reader than to us.
 _TRAP = re.compile(rb"%2[ef]|%5c|%25|%[01]|%7f|%c[01]|%3b|%(?![0-9a-f]{2})|[\\;\x00-\x20\x7f-\xff#?]", re.IGNORECASE)
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*$")
-# By these some servers take a request for one of another method.
 _OF_MODELS = (b"content-type", b"application/json"), (b"accept-encoding", b"identity"), (b"user-agent", USER_AGENT)
 _OF_CALLS = (*_OF_MODELS, (b"accept", b"application/json"))
 _OF_STREAMS = (*_OF_MODELS, (b"accept", b"text/event-stream"))
-_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
+# By these some servers take a request for one of another method. Many cannot tell "_" from "-" in a header's name.
+_OVERRIDES = frozenset(
+    name % marks
+    for name in (b"x%chttp%cmethod%coverride", b"x%chttp%cmethod", b"x%cmethod%coverride")
+    for marks in product(b"-_", repeat=name.count(b"%c"))
+)
 
 
 def version_of(base: str) -> str:
@@ -94,9 +99,9 @@ def version_of(base: str) -> str:
 
 def posing_methods(exchange: Exchange) -> list[str]:
     """Return the methods that a request asks to be taken for, by headers that some servers obey."""
-    return [
-        value.decode("latin-1").strip().upper() for name, value in exchange.raw_headers if _folded(name) in _OVERRIDES
-    ]
+    if _OVERRIDES.isdisjoint(exchange.headers):  # nearly always
+        return []
+    return [value.decode("latin-1").strip().upper() for name, value in exchange.raw_headers if name in _OVERRIDES]
 
 
 def model_target(upstream: Upstream, path: str) -> tuple[bytes, bytes]:

@@ -3,6 +3,7 @@
 Numbers and numeric texts compare as numbers, exactly where they are whole. True and false are no numbers.
 """
 
+import operator
 import re
 from collections.abc import Callable
 from math import isfinite
@@ -95,7 +96,14 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, str], Test]:
     def compile_test(expected: Any, place: str) -> Test:
         worth = number(expected)
         if worth is not None:
-            return lambda value: (mine := number(value)) is not None and compare(mine, worth)
+
+            def test(value: Any) -> bool:
+                kind = type(value)
+                if kind is int or (kind is float and isfinite(value)):  # as most are, which saves the call
+                    return compare(value, worth)
+                return (mine := number(value)) is not None and compare(mine, worth)
+
+            return test
         if not isinstance(expected, str):
             refuse(place, f"must be a number or a text, not {shown(expected)}")
         return lambda value: isinstance(value, str) and compare(value, expected)
@@ -129,10 +137,10 @@ def _of_text(compile_test: Callable[[str, str], Callable[[str], bool]]) -> Calla
 OPERATORS: dict[str, Callable[[Any, str], Test]] = {
     "eq": _equals,
     "neq": _differs,
-    "gt": _ordered(lambda value, expected: value > expected),
-    "gte": _ordered(lambda value, expected: value >= expected),
-    "lt": _ordered(lambda value, expected: value < expected),
-    "lte": _ordered(lambda value, expected: value <= expected),
+    "gt": _ordered(operator.gt),
+    "gte": _ordered(operator.ge),
+    "lt": _ordered(operator.lt),
+    "lte": _ordered(operator.le),
     "in": _among,
     "not_in": _not_among,
     "glob": _of_text(glob),

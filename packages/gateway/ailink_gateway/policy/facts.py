@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ailink_gateway.ports import Spent
 
 NANO = 1_000_000_000
+HOUR, DAY = 3600, 86_400
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+FIRST_WEEKDAY = 3  # of Unix time, which began on a Thursday
 
 _UNREAD: Any = object()
 
@@ -48,7 +50,7 @@ class Facts:
         self.clock = clock
         self.answer: Answer | None = None
         self._body: Any = _UNREAD
-        self._moment: datetime | None = None
+        self._moment: int | None = None
         self._spent: Spent | None = None
 
     # --- the request ---------------------------------------------------------------------------
@@ -64,13 +66,13 @@ class Facts:
         return plain_path(self.exchange)
 
     @property
-    def paths(self) -> list[str]:
+    def paths(self) -> tuple[str, ...]:
         """All names of that path: of a service's call also those that it has at the gateway, below the service's."""
         path = plain_path(self.exchange)
         if self.exchange.service is None:
-            return [path]
+            return (path,)
         prefix = PREFIX + self.exchange.service
-        return [path, *(prefix + spelling for spelling in spellings(path, _base(self.exchange)))]
+        return path, *(prefix + spelling for spelling in spellings(path, _base(self.exchange)))
 
     @property
     def body_size(self) -> Any:
@@ -184,21 +186,22 @@ class Facts:
     @property
     def hour(self) -> Any:
         """The hour, 0 to 23, in UTC."""
-        return self._now().hour
+        return self._now() % DAY // HOUR
 
     @property
     def weekday(self) -> Any:
         """The day of the week, mon to sun, in UTC."""
-        return WEEKDAYS[self._now().weekday()]
+        return WEEKDAYS[(self._now() // DAY + FIRST_WEEKDAY) % len(WEEKDAYS)]
 
     @property
     def date(self) -> Any:
         """The day as 2026-12-31, in UTC."""
-        return self._now().date().isoformat()
+        return datetime.fromtimestamp(self._now(), UTC).date().isoformat()
 
-    def _now(self) -> datetime:
+    def _now(self) -> int:
+        """Return the one moment at which all rules judge the call."""
         if self._moment is None:
-            self._moment = datetime.fromtimestamp(self.clock(), UTC)
+            self._moment = int(self.clock())
         return self._moment
 
     # --- what was spent ------------------------------------------------------------------------

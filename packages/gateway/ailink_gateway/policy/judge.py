@@ -16,29 +16,28 @@ MOST_VIOLATIONS = 50
 
 async def enforce(policies: Sequence[Policy], run: Run) -> None:
     """Apply policies to a call. Raises the ``Failure`` of the one that refuses it, with its ``policy_name``."""
+    facts = run.facts
     for policy in policies:
         run.policy = policy
         try:
-            await _apply(policy, run)
+            for rule in policy.rules:
+                if rule.when is not None and not rule.when(facts):
+                    continue
+                for action in rule.actions:
+                    verdict = action.apply(run, rule)
+                    if verdict is None:
+                        continue
+                    if verdict is ALLOW:
+                        break
+                    failure = verdict if isinstance(verdict, Failure) else await verdict  # type: ignore[misc]
+                    if failure is not None:
+                        raise failure
+                else:
+                    continue
+                break  # allow ends its policy
         except Failure as failure:
             failure.policy_name = failure.policy_name or policy.name
             raise
-
-
-async def _apply(policy: Policy, run: Run) -> None:
-    facts = run.facts
-    for rule in policy.rules:
-        if rule.when is not None and not rule.when(facts):
-            continue
-        for action in rule.actions:
-            verdict = action.apply(run, rule)
-            if verdict is None:
-                continue
-            if verdict is ALLOW:
-                return
-            failure = verdict if isinstance(verdict, Failure) else await verdict  # type: ignore[misc]
-            if failure is not None:
-                raise failure
 
 
 def observe(policies: Sequence[Policy], run: Run) -> list[str]:

@@ -67,7 +67,9 @@ class Run:
     def restrict(self, test: "Callable[[Target], bool]") -> None:
         """Leave only targets that meet ``test``, now and after any later rule. Raises ``Failure`` if none is left."""
         self._restrictions.append((self.policy.name, test))
-        self.exchange.targets = self._held(self.exchange.targets)
+        targets = self.exchange.targets
+        if not targets or not all(map(test, targets)):
+            self.exchange.targets = self._held(targets)
 
     def _held(self, targets: "list[Target]") -> "list[Target]":
         for policy, test in self._restrictions:

@@ -1,6 +1,7 @@
 """Actions that hold back how much is called: rate_limit, throttle, spend_cap."""
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
@@ -8,6 +9,7 @@ from msgspec import Struct
 
 from ailink_gateway.exchange import Cap
 from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
+from ailink_gateway.policy.facts import Facts
 from ailink_gateway.policy.shapes import Members
 from ailink_provider.errors import Failure
 
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
 
 LONGEST_WINDOW = 31 * 86_400
 LONGEST_DELAY = 60_000
+LONGEST_NAME = 256  # characters of what agents and users are told apart by
 PERIODS = {"daily": "today_nano", "monthly": "month_nano", "lifetime": "lifetime_nano"}
 Key = Literal["token", "agent", "ip", "user", "global"]
 
 
 class RateLimit(Struct, frozen=True):
-    """Lets so many calls through in any ``window`` seconds, by ``key``. ``place`` tells a policy's limits apart."""
+    """Lets so many calls through in any ``window`` seconds, by ``key``. ``place`` tells a policy's limits apart.
+
+    Agents and users are named by the caller, so each token counts its own.
+    """
 
     window: int
     most: int
@@ -32,16 +38,9 @@ class RateLimit(Struct, frozen=True):
     rewrites = False
     reads_reply = False
 
-    def apply(self, run: "Run", rule: Rule) -> Verdict:
+    def apply(self, run: "Run", rule: Rule) -> Failure | None:
         """See ``Action``."""
-        return self._take(run)
-
-    def foresee(self, run: "Run", rule: Rule) -> Foresight:
-        """See ``Action``."""
-        return self._take(run)
-
-    def _take(self, run: "Run") -> Failure | None:
-        key = ("policy", run.policy.id, self.place, run.mode, self.key, self._counted(run))
+        key = ("policy", run.policy.id, self.place, run.mode, self.key, *COUNTED[self.key](run.facts))
         taken = run.tools.limiter.take(key, self.most, self.window)
         if run.mode == "enforce":
             run.tell_limit(self.most, taken)
@@ -54,17 +53,22 @@ class RateLimit(Struct, frozen=True):
             reason="rate_limit_exceeded",
         )
 
-    def _counted(self, run: "Run") -> str:
-        facts = run.facts
-        if self.key == "global":
-            return ""
-        if self.key == "ip":
-            return str(facts.ip or "")
-        if self.key == "agent":
-            return str(facts.agent_name or "")[:256]
-        if self.key == "user":
-            return str(facts.header(b"x-user-id") or facts.token_id or "")[:256]
-        return str(facts.token_id or "")
+    foresee = apply  # in shadow mode it has counters of its own
+
+
+
+def _named(facts: Facts, name: object) -> tuple[str, ...]:
+    # What a caller says of itself is believed of its own token only: else it could use up what others have.
+    return str(facts.token_id or ""), str(name or "")[:LONGEST_NAME]
+
+
+COUNTED: dict[Key, Callable[[Facts], tuple[str, ...]]] = {
+    "token": lambda facts: (str(facts.token_id or ""),),
+    "agent": lambda facts: _named(facts, facts.agent_name),
+    "ip": lambda facts: (str(facts.ip or ""),),
+    "user": lambda facts: _named(facts, facts.header(b"x-user-id")),
+    "global": lambda facts: ("",),
+}
 
 
 class Throttle(Struct, frozen=True):
@@ -130,7 +134,7 @@ def read_rate_limit(members: Members, phase: str) -> RateLimit:
     return RateLimit(
         members.seconds("window", most=LONGEST_WINDOW),
         members.integer("max_requests", least=1, most=1_000_000_000),
-        members.choice("key", ("token", "agent", "ip", "user", "global"), "token"),
+        members.choice("key", COUNTED, "token"),
         members.place,
     )
 

@@ -1,6 +1,7 @@
 """Actions that leave only some methods, paths or models open: the others are refused with a reason of their own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ailink_gateway.grant import Target
     from ailink_gateway.policy.run import Run
 
+REMEMBERED = 16
+"""Verdicts that a rule remembers: most calls are for the same few paths and models. Few, as a path may be long."""
+
 
 class Methods(Struct, frozen=True):
     """Which methods are open."""
@@ -26,19 +30,14 @@ class Methods(Struct, frozen=True):
     rewrites = False
     reads_reply = False
 
-    def apply(self, run: "Run", rule: Rule) -> Verdict:
+    def apply(self, run: "Run", rule: Rule) -> Failure | None:
         """See ``Action``."""
-        return self._judge(run)
-
-    def foresee(self, run: "Run", rule: Rule) -> Foresight:
-        """See ``Action``."""
-        return self._judge(run)
-
-    def _judge(self, run: "Run") -> Failure | None:
-        for method in (run.facts.method, *posing_methods(run.exchange)):
+        for method in (run.exchange.method, *posing_methods(run.exchange)):
             if not self.is_open(method):
                 return self._refusal(run, method)
         return None
+
+    foresee = apply
 
     def _refusal(self, run: "Run", method: str) -> Failure:
         message = f"The policy {run.policy.name} does not allow the method {method[:32]}."
@@ -48,26 +47,21 @@ class Methods(Struct, frozen=True):
 class Paths(Struct, frozen=True):
     """Which paths are open. Of a service's call its path at the gateway counts as well as the one that is sent."""
 
-    is_open: Callable[[Iterable[str]], bool]
+    is_open: Callable[[tuple[str, ...]], bool]
 
     name = "paths"
     rewrites = False
     reads_reply = False
 
-    def apply(self, run: "Run", rule: Rule) -> Verdict:
+    def apply(self, run: "Run", rule: Rule) -> Failure | None:
         """See ``Action``."""
-        return self._judge(run)
-
-    def foresee(self, run: "Run", rule: Rule) -> Foresight:
-        """See ``Action``."""
-        return self._judge(run)
-
-    def _judge(self, run: "Run") -> Failure | None:
         paths = run.facts.paths
         if self.is_open(paths):
             return None
         message = f"The policy {run.policy.name} does not allow the path {paths[0][:128]}."
         return Failure("policy_denied", message, param="path", reason="path_not_allowed")
+
+    foresee = apply
 
 
 class Models(Struct, frozen=True):
@@ -112,7 +106,8 @@ def read_paths(members: Members, phase: str) -> Paths:
     """Read ``paths{allow, deny}``: globs."""
     allow, deny = _globs(members)
 
-    def is_open(paths: Iterable[str]) -> bool:
+    @lru_cache(REMEMBERED)
+    def is_open(paths: tuple[str, ...]) -> bool:
         if deny is not None and any(map(deny, paths)):
             return False
         return allow is None or any(map(allow, paths))
@@ -124,6 +119,7 @@ def read_models(members: Members, phase: str) -> Models:
     """Read ``models{allow, deny}``: globs."""
     allow, deny = _globs(members, str.lower)
 
+    @lru_cache(REMEMBERED)
     def is_open(model: str, provider: str) -> bool:
         model, provider = model.lower(), provider.lower()
         if deny is not None and (deny(model) or deny(f"{provider}/{model}")):
