@@ -13,7 +13,7 @@ Attempt        breaker, retry, failover: before the first event only
 Dispatch       translate, send, translate back
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -36,7 +36,7 @@ STAGES = (Record, Authenticate, Admit, Replay, Choose, Govern, Hold, Reserve, At
 class Stage(Protocol):
     """One verb of the pipeline. Raises ``Failure`` for what the client should be told."""
 
-    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
         """Return the reply of this exchange, its own or the one that ``proceed`` brings."""
 
 

@@ -4,6 +4,7 @@ Who has no token is limited by address. What is counted by policies is not count
 """
 
 import math
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
@@ -45,7 +46,7 @@ class Admit:
     def __init__(self, limiter: Limiter, requests_per_minute: int = REQUESTS_PER_MINUTE) -> None:
         self._limiter, self._default = limiter, requests_per_minute
 
-    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
         # What was approved has no client: the one that waits for it, if any, has a place already.
@@ -55,7 +56,10 @@ class Admit:
         if limit is None:
             limit = 0 if grant.own_rate_limit else self._default
         if not limit and not grant.tokens_per_minute:
-            return await proceed(exchange)
+            return proceed(exchange)
+        return self._take(exchange, proceed, grant, limit)
+
+    async def _take(self, exchange: Exchange, proceed: Proceed, grant: Grant, limit: int) -> Reply:
         if limit:
             taken = self._limiter.take(_key(exchange, grant, "requests"), limit, MINUTE)
             _tell(exchange, limit, taken, _OF_REQUESTS)

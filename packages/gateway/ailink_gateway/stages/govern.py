@@ -4,7 +4,11 @@ What is in the exchange behind this stage is what is approved, hashed and sent. 
 the request as it came, and hold nothing up.
 """
 
+from collections.abc import Awaitable
+from functools import partial
+
 from ailink_gateway.exchange import Exchange, Reply
+from ailink_gateway.grant import Grant
 from ailink_gateway.policy.compiled import NO_POLICIES, Policies
 from ailink_gateway.policy.facts import Facts
 from ailink_gateway.policy.judge import enforce, observe
@@ -40,12 +44,12 @@ class Govern:
         self._ledger = ledger
         self._approvals = approvals
 
-    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
-        policies = grant.policies
-        if policies is NO_POLICIES:
-            return await proceed(exchange)
+        return proceed(exchange) if grant.policies is NO_POLICIES else self._govern(exchange, proceed, grant.policies)
+
+    async def _govern(self, exchange: Exchange, proceed: Proceed, policies: Policies) -> Reply:
         exchange.retry = policies.retry
         if policies.shadow_pre:
             shadow = self._run(exchange, shadow=True)
@@ -65,19 +69,18 @@ class Govern:
         return await proceed(exchange)
 
     def _run(self, exchange: Exchange, *, shadow: bool = False) -> Run:
-        grant = exchange.grant
-        assert grant is not None
+        assert exchange.grant is not None
+        facts = Facts(exchange, partial(self._spent, exchange.grant))
+        return Run(exchange, facts, self._tools, "shadow" if shadow else "enforce")
+
+    def _spent(self, grant: Grant, scope: str) -> Spent:
         ledger = self._ledger
-
-        def spending(scope: str) -> Spent:
-            if ledger is None:
-                raise Failure("policy_denied", "A policy goes by what was spent, which is not counted here.",
-                              reason="spend_unknown")  # fmt: skip
-            token_id = grant.token_id if scope == "token" else None
-            found = ledger.spent("project", grant.project_id) if token_id is None else ledger.spent("token", token_id)
-            return found or NOTHING_SPENT
-
-        return Run(exchange, Facts(exchange, spending), self._tools, "shadow" if shadow else "enforce")
+        if ledger is None:
+            raise Failure("policy_denied", "A policy goes by what was spent, which is not counted here.",
+                          reason="spend_unknown")  # fmt: skip
+        token_id = grant.token_id if scope == "token" else None
+        found = ledger.spent("project", grant.project_id) if token_id is None else ledger.spent("token", token_id)
+        return found or NOTHING_SPENT
 
     def _need_approval(self, exchange: Exchange) -> None:
         exchange.policy_result = "approval"

@@ -6,6 +6,7 @@ one that was approved.
 """
 
 import re
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -39,18 +40,21 @@ class Hold:
         self._approvals = approvals
         self._public_url = public_url or ""
 
-    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
         if exchange.resumed is not None:
             exchange.approval_id = exchange.resumed.approval_id
             _check_unchanged(exchange, exchange.resumed.request)
-            return await proceed(exchange)
+            return proceed(exchange)
+        if exchange.approval_id is None and not exchange.approvals_needed:
+            return proceed(exchange)
+        return self._ask(exchange)
+
+    async def _ask(self, exchange: Exchange) -> Reply:
         if exchange.approval_id is not None:  # this very request, by its idempotency key, has asked before
             approval = await self._approvals.ask_again(exchange.approval_id)
-        elif exchange.approvals_needed:
+        else:
             approval = await self._approvals.ask(exchange, capture(exchange))
             exchange.approval_id = approval.id
-        else:
-            return await proceed(exchange)
         if exchange.route.kind == "model":
             return await self._hold(exchange, approval)
         if not approval.over and (seconds := _preferred_wait(exchange)):

@@ -4,7 +4,7 @@ The key is claimed before any side effect. The same request gets the stored answ
 the same key is refused. A claim whose outcome nobody knows is never executed again.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from hashlib import sha256
 
 from ailink_gateway.exchange import Exchange, Reply
@@ -12,7 +12,7 @@ from ailink_gateway.ports import Claim, Claims
 from ailink_gateway.stages import Proceed
 from ailink_provider.errors import IN_FLIGHT, Failure
 
-HEADERS = (b"idempotency-key", b"x-ailink-idempotency-key")
+HEADERS = frozenset({b"idempotency-key", b"x-ailink-idempotency-key"})
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LONGEST_KEY = 255
 REPLAYED = (b"idempotent-replayed", b"true")
@@ -27,10 +27,12 @@ class Replay:
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
 
-    async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
-        key = _key(exchange) if exchange.method not in SAFE_METHODS else None
-        if key is None:
-            return await proceed(exchange)
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
+        if HEADERS.isdisjoint(exchange.headers) or exchange.method in SAFE_METHODS:
+            return proceed(exchange)
+        return self._claim(exchange, proceed, _key(exchange))
+
+    async def _claim(self, exchange: Exchange, proceed: Proceed, key: str) -> Reply:
         grant = exchange.grant
         assert grant is not None  # Authenticate stands before this stage
         exchange.idempotency_key = key
@@ -96,11 +98,9 @@ class Replay:
             await self._claims.release(claim)
 
 
-def _key(exchange: Exchange) -> str | None:
-    """Return the key that was sent, if any. Raises ``Failure`` for two different ones, or one that cannot be one."""
+def _key(exchange: Exchange) -> str:
+    """Return the key that was sent. Raises ``Failure`` for two different ones, or one that cannot be one."""
     keys = {value for name in HEADERS if (value := exchange.header(name)) is not None}
-    if not keys:
-        return None
     if len(keys) > 1:
         raise Failure("invalid_request", "Two different idempotency keys were sent: send one.", param="Idempotency-Key")
     key = keys.pop()
