@@ -24,7 +24,7 @@ from ailink_gateway.stages.record import Record
 from ailink_gateway.targets import Resolver
 from ailink_provider.catalog import Facts
 from ailink_provider.errors import Failure
-from ailink_provider.prices import Price, Rates
+from ailink_provider.prices import Price, Rates, with_service_tiers
 from ailink_provider.transport import Response
 
 PATIENCE = 5.0
@@ -368,7 +368,7 @@ async def test_a_stream_is_charged_for_what_it_produced(money: Money, pieces: tu
 
 # --- service tiers -----------------------------------------------------------------------------------
 
-TIERED = Price(FREE_INPUT.tiers, {
+TIERED = with_service_tiers(FREE_INPUT, {
     "flex": Price((Rates(0, 0, OUTPUT // 2, 0, 0, 0, 0, OUTPUT // 2),)),
     "priority": Price((Rates(0, 0, OUTPUT * 2, 0, 0, 0, 0, OUTPUT * 2),)),
 })  # fmt: skip
@@ -404,7 +404,7 @@ async def test_a_stream_costs_what_its_service_tier_does(tiered: Money) -> None:
 
 
 @pytest.mark.parametrize(("asked", "limit"), [
-    (None, 60), ("default", 60), ("flex", 60), ("auto", 50), ("priority", 50), ("PRIORITY", 50),
+    ("default", 60), ("flex", 60), (None, 50), ("auto", 50), ("priority", 50), ("PRIORITY", 50),
 ])
 async def test_what_a_dear_service_tier_may_cost_is_held(tiered: Money, asked: str | None, limit: int) -> None:
     tiered.listener.answers = [answer()]

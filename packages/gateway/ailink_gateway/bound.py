@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import encode
 
-from ailink_gateway.charges import DEAR, asked_tier
+from ailink_gateway.charges import CHEAP, asked_tier
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Target
@@ -66,13 +66,14 @@ class Claim:
         self.targets: list[Target] = []
         self._ways: list[_Way] = []
         self._thinks = self.asked.budget is not None
-        dear, unknown = asked_tier(exchange.members) in DEAR, False
+        # Who asks for none gets the one that the account with the vendor has.
+        dear, unknown = asked_tier(exchange.members) not in CHEAP, False
         for target in exchange.targets:
             price = target.price(exchange.created_at)
             if price is None:
                 continue
-            if dear:
-                price = price.at_any()
+            if dear and price.dearest is not None:
+                price = price.dearest
             facts = target.facts
             self.targets.append(target)
             self._ways.append(self._way(exchange, target, price, found))

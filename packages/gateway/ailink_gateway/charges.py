@@ -14,10 +14,11 @@ FREE = frozenset({"count_tokens"})
 # Answers of something in front of the upstream, which may go on regardless; all other refusals cost nothing.
 IN_DOUBT = frozenset({408, 499, 502, 504, *range(520, 529), 530})
 
-# Service tiers that a request may ask for: those that cost more than usual, or whatever the account has, and those that
-# do not. What other names cost, only a price list can say.
+# Service tiers that a request may ask for: those that never cost more than usual, those that may be what the account
+# with the vendor has, and those that cost more. What other names cost, only a price list can say.
+CHEAP = frozenset({"default", "flex", "standard", "standard_only"})
+USUAL = CHEAP | {None, "auto"}
 DEAR = frozenset({"auto", "fast", "priority"})
-USUAL = frozenset({None, "auto", "default", "flex", "standard", "standard_only"})
 _TIER_FIELDS = ("service_tier", "serviceTier", "speed")
 _none_stands_in = frozenset(_TIER_FIELDS).isdisjoint
 _LONGEST = 32  # characters of a name that may be anything

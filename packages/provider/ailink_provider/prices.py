@@ -77,19 +77,17 @@ class Most(Struct, frozen=True):
 class Price(Struct, frozen=True):
     """A model's price: its tiers, cheapest threshold first. Crossing a threshold reprices the whole call.
 
-    ``service_tiers`` are its prices where it is served otherwise than usual ("flex", "priority", "fast"), as published.
+    ``service_tiers`` are its prices where it is served otherwise than usual ("flex", "priority", "fast"), as published,
+    and ``dearest`` is what ``most`` is asked of where any of them may serve a call.
     """
 
     tiers: tuple[Rates, ...]
     service_tiers: Mapping[str, "Price"] = {}
+    dearest: "Price | None" = None
 
     def at(self, service_tier: str | None) -> "Price":
         """Return the price at a service tier: this one where none of its own is known."""
         return self.service_tiers.get(service_tier or "", self)
-
-    def at_any(self) -> "Price":
-        """Return what ``most`` is asked of where any service tier may serve a call."""
-        return Price((*self.tiers, *(rates for other in self.service_tiers.values() for rates in other.tiers)))
 
     def cost(self, usage: Usage) -> int:
         """Return what ``usage`` costs, in nano-dollars, rounded half up."""
@@ -158,6 +156,12 @@ def own_price(usd: Mapping[str, Decimal]) -> Price:
     return Price((Rates(above=0, **rates),))
 
 
+def with_service_tiers(usual: Price, others: Mapping[str, Price]) -> Price:
+    """Return the price of a model that is served at other tiers, too, by their names."""
+    every = dict.fromkeys(rates for one in (usual, *others.values()) for rates in one.tiers)
+    return Price(usual.tiers, others, Price(tuple(every))) if others else usual
+
+
 def price(source: str, model: str, now: float) -> Price | None:
     """Return the price of ``model``, or None if it is not known.
 
@@ -183,18 +187,18 @@ def _price(source: str, model: str, hour: int) -> Price | None:
             _, found = get_snapshot().find_provider_model(name, None, source, None)
         except LookupError:
             continue
-        return _with_service_tiers(found, datetime.fromtimestamp(hour * _HOUR, UTC))
+        return _priced(found, datetime.fromtimestamp(hour * _HOUR, UTC))
     return None
 
 
-def _with_service_tiers(found: Any, at: datetime) -> Price | None:
+def _priced(found: Any, at: datetime) -> Price | None:
     usual = _compile(found.get_prices(at))
     if usual is None:
         return None
     variants = [variant.when for variant in found.price_variants or ()]
     names = {when[key] for when in variants for key in _SERVICE_TIER_KEYS if key in when}
-    others = {name: _compile(found.get_prices(at, dict.fromkeys(_SERVICE_TIER_KEYS, name))) for name in names}
-    return Price(usual.tiers, {name: other for name, other in others.items() if other is not None and other != usual})
+    compiled = {name: _compile(found.get_prices(at, dict.fromkeys(_SERVICE_TIER_KEYS, name))) for name in names}
+    return with_service_tiers(usual, {name: other for name, other in compiled.items() if other not in (None, usual)})
 
 
 def _compile(prices: Any) -> Price | None:

@@ -208,7 +208,9 @@ class MemoryLedger:
         """Hold money for a call. See ``ports.Ledger``."""
         self._number += 1
         payers = token_id, project_id
-        call = _Call(call_id, self._number, payers, at, least, most, caps, self._purse(payers, at))
+        purse = self._purse(payers, at)
+        assert len(purse.accounts) == 1 + (token_id is not None)  # who makes a grant opens its accounts
+        call = _Call(call_id, self._number, payers, at, least, most, caps, purse)
         granted = self._try(call)
         if isinstance(granted, int):
             return granted
