@@ -266,6 +266,45 @@ async def test_a_reader_that_takes_nothing_is_given_up(
     departure.cancel()
 
 
+async def test_a_reader_is_given_up_once_however_long_the_end_takes(
+    make_exchange: MakeExchange, settling: Settling, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    monkeypatch.setattr(delivery, "STALL_SECONDS", 0.005)
+    exchange, ended = read(make_exchange()), []
+
+    async def slow_to_end() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+        finally:
+            await asyncio.sleep(0.05)
+            ended.append(True)
+
+    async def send(message: Any) -> None:
+        if "body" in message:
+            await asyncio.Event().wait()
+
+    exchange.send = send
+    departure = Departures().expect(exchange)
+    departure._task = sending = asyncio.create_task(
+        deliver(exchange, Reply(200, [], slow_to_end()), settling, departure)
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(sending, PATIENCE)
+    assert departure.noticed and ended
+    departure.cancel()
+
+
+async def test_a_chunk_starts_no_timer(
+    make_exchange: MakeExchange, client: Any, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange, source = read(make_exchange()), Source(*[b"x"] * 20)
+    departure = Departures().expect(exchange)
+    started: list[Any] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_at", lambda *timer, **_: started.append(timer))
+    await deliver(exchange, Reply(200, [], source.stream()), settling, departure)
+    assert client.ended and started == []
+
+
 async def test_a_reader_that_is_slow_is_not_given_up(
     make_exchange: MakeExchange, client: Any, settling: Settling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,13 +344,12 @@ async def test_one_timer_watches_all_and_none_is_left(make_exchange: MakeExchang
     calls = [Call(read(make_exchange(caller=one)), departures) for one in clients]
     for one in clients:
         await asyncio.wait_for(one.receiving.wait(), PATIENCE)
-    assert departures._waiting == set()
     for one, call in zip(clients, calls, strict=True):
         one.gone.set()
         assert await call.ended()
     short = departures.expect(read(make_exchange()))
     short.cancel()
-    assert departures._waiting == set(), "a call that is over is not watched"
+    assert departures._calls == set(), "a call that is over is not looked at"
     departures._tick()
     assert departures._timer is None, "nothing to watch, nothing to wake up for"
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -6,6 +6,7 @@ upstream down instead of filling memory; a reader that takes nothing for ``STALL
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 from ailink_gateway.exchange import Exchange, Reply
@@ -15,13 +16,10 @@ WATCH_SECONDS = 0.05
 
 
 class Departures:
-    """Begins to watch the calls that have lasted ``WATCH_SECONDS``: watching costs a task, and most are over by then.
-
-    One timer serves all calls.
-    """
+    """Looks at the calls under way every ``WATCH_SECONDS``. One timer serves all: no call needs one, and no chunk."""
 
     def __init__(self) -> None:
-        self._waiting: set[Departure] = set()
+        self._calls: set[Departure] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -30,42 +28,43 @@ class Departures:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        departure = Departure(exchange, self._waiting, asyncio.current_task(loop))
-        self._waiting.add(departure)
+        departure = Departure(exchange, self._calls, asyncio.current_task(loop))
+        self._calls.add(departure)
         if self._timer is None:
             self._timer = loop.call_later(WATCH_SECONDS, self._tick)
         return departure
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        due = monotonic() - WATCH_SECONDS
-        for departure in [departure for departure in self._waiting if departure.is_due(due)]:
-            self._waiting.discard(departure)
-            departure.watch()
-        self._timer = loop.call_later(WATCH_SECONDS, self._tick) if self._waiting else None
+        now = monotonic()
+        for departure in self._calls:
+            departure.look(now)
+        self._timer = loop.call_later(WATCH_SECONDS, self._tick) if self._calls else None
 
 
 class Departure:
     """Cancels the running task when the client closes its connection, or reads nothing for ``STALL_SECONDS``.
 
-    ``noticed`` tells a client that left from a server that stops.
+    ``noticed`` tells a client that left from a server that stops. ``sending_since`` is when the chunk was sent that the
+    client has not taken yet, infinite if it has taken all.
     """
 
-    __slots__ = ("_exchange", "_stall", "_task", "_waiting", "_watch", "noticed")
+    __slots__ = ("_calls", "_exchange", "_task", "_watch", "noticed", "sending_since")
 
-    def __init__(
-        self, exchange: Exchange, waiting: "set[Departure]", task: "asyncio.Task[None] | None"
-    ) -> None:
+    def __init__(self, exchange: Exchange, calls: "set[Departure]", task: "asyncio.Task[None] | None") -> None:
         self.noticed = False
+        self.sending_since = inf
         self._exchange = exchange
-        self._waiting = waiting
+        self._calls = calls
         self._task = task
         self._watch: asyncio.Task[None] | None = None
-        self._stall: asyncio.TimerHandle | None = None
 
-    def is_due(self, due: float) -> bool:
-        """Whether the call began before ``due``, and ``receive`` is no longer needed to bring its body."""
-        return self._exchange.body_read and self._exchange.started_at <= due
+    def look(self, now: float) -> None:
+        """Begin to watch a call that lasts, as that costs a task and most are over by then; give up who has stalled."""
+        if self._watch is None and self._exchange.started_at <= now - WATCH_SECONDS and self._exchange.body_read:
+            self.watch()  # not before the body is read: ``receive`` brings that, too
+        if self.sending_since <= now - STALL_SECONDS:
+            self._leave()
 
     def watch(self) -> None:
         """Begin to wait for the client to leave."""
@@ -79,22 +78,13 @@ class Departure:
 
     def _leave(self) -> None:
         self.noticed = True
+        self.sending_since = inf  # once is enough
         if self._task is not None:
             self._task.cancel()
 
-    def sending(self) -> None:
-        """A chunk is about to be sent: the client's patience is on trial until ``sent``."""
-        self._stall = asyncio.get_running_loop().call_later(STALL_SECONDS, self._leave)
-
-    def sent(self) -> None:
-        """The chunk was taken."""
-        if self._stall is not None:
-            self._stall.cancel()
-
     def cancel(self) -> None:
         """Stop watching."""
-        self.sent()
-        self._waiting.discard(self)
+        self._calls.discard(self)
         if self._watch is not None:
             self._watch.cancel()
 
@@ -117,15 +107,15 @@ async def deliver(exchange: Exchange, reply: Reply, settle: Callable[[], None], 
         return
     exchange.first_byte_at = monotonic()
     try:
-        departure.sending()
+        departure.sending_since = monotonic()
         await send(start)
-        departure.sent()
+        departure.sending_since = inf
         async for chunk in body:
             if exchange.measured.complete:
                 settle()
-            departure.sending()
+            departure.sending_since = monotonic()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            departure.sent()
+            departure.sending_since = inf
     finally:
         await body.aclose()
     settle()
