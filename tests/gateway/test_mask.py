@@ -28,6 +28,15 @@ def test_never_in_the_output_and_nothing_else_is_lost(pieces: list[bytes], cuts:
     assert out == body.replace(SECRET, b"*" * len(SECRET))
 
 
+def test_a_secret_that_is_cut_may_be_held_back_and_turn_out_to_be_none() -> None:
+    mask = Mask((SECRET, b"c2stYWFiYWFiYWFj"))
+    assert mask.feed(b"data: c2stYWF") == b"data: "
+    assert mask.feed(b"\n\n") == b"c2stYWF\n\n"
+    assert mask.feed(b"c2stYWF") == b""
+    assert mask.feed(b"iYWFiYWFj\n") == b"*" * 16 + b"\n"
+    assert mask.close() == b""
+
+
 def test_without_a_secret_nothing_is_held_back() -> None:
     mask = Mask(())
     assert mask.feed(b"s") == b"s"
