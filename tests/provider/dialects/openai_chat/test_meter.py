@@ -52,6 +52,35 @@ def test_a_stream_is_measured_however_it_is_cut(sse: Make, chunk: Make, dress: C
         assert measured.characters == len("hädü🙂") + len('{"x":1}') + len("raw") + len("no") + len("{}")
 
 
+def test_events_that_come_one_by_one_are_counted_as_all_at_once_are(sse: Make, chunk: Make) -> None:
+    said = chunk({"content": "wörd"})
+    chunks = [
+        (chunk({"content": "a"}, usage=USAGE),), (chunk({"content": "b"}, "stop"),), (said, said),
+        (said | {"choices": said["choices"] * 2},), (said | {"service_tier": "flex"},),
+        (said | {"usage": None, "error": {}},), (chunk({"content": ["c"], "refusal": "d"}),)]
+    odd = [sse(*some, done=False) for some in chunks]
+    odd += [b": comment\n\n", b"event: message\n" + sse(said, done=False), rich(sse, chunk)]
+    for one in odd:
+        stream = sse(chunk({"role": "assistant"}), said, done=False) + one + sse(said)
+        meter = CHAT.meter(ASKS)
+        forwarded = b"".join([meter.feed(event + b"\n\n") for event in stream.split(b"\n\n")[:-1]])
+        assert (forwarded + meter.close(), meter.measured) == metered(stream, ASKS) == metered(stream, ASKS, 1)
+        assert meter.measured.complete
+        assert meter.measured.characters >= 2 * len("wörd")
+
+
+def test_an_error_is_told_whatever_it_comes_with(sse: Make, chunk: Make) -> None:
+    said = sse(chunk({"role": "assistant", "content": "x"}), done=False)
+    for broken in (b"event: error\n" + said, said.replace(b'"choices"', b'"error":{"message":"m"},"choices"')):
+        for before in (said, said + said):
+            meter = CHAT.meter({})
+            forwarded = meter.feed(said) + meter.feed(before + broken) + meter.close()
+            assert forwarded.startswith(said + before)
+            assert broken not in forwarded
+            assert meter.measured.failure is not None
+            assert not meter.measured.complete
+
+
 @pytest.mark.parametrize(("body", "asks"), [
     ({}, False), (ASKS, True), ({"stream_options": Raw(b"null")}, False), ({"stream_options": Raw(b"[1]")}, False),
     ({"stream_options": Raw(b'{"include_usage":false}')}, False), ({"stream_options": Raw(b"{oops")}, False),

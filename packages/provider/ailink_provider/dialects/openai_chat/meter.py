@@ -1,7 +1,7 @@
 """Reads usage off replies that pass through untouched, whole or streamed. Changes no byte of what it lets through.
 
-It costs about two microseconds an event, so it decodes only what it needs; an event of another shape than OpenAI's is
-decoded again, leniently.
+It costs about a microsecond an event, so it decodes only what it needs; an event that tells of more than was produced,
+or is of another shape than OpenAI's, gets a closer look.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning, replies
 from ailink_provider.dialects.openai_chat.streams import CUT_SHORT, DONE, NOT_JSON
 from ailink_provider.errors import Failure
-from ailink_provider.sse import Frame, Frames
+from ailink_provider.sse import Frame, Frames, ordinary
 
 _NULL = Raw(b"null")
 
@@ -63,7 +63,23 @@ class _Body(Struct, gc=False):
     data: Raw = _NULL
 
 
+class _Saying(Struct, gc=False):
+    delta: _Said
+    finish_reason: None = None
+    text: None = None
+
+
+class _Spoken(Struct, gc=False):
+    """What nearly every chunk of a stream is: more of one choice, and nothing else that is read."""
+
+    choices: tuple[_Saying]
+    usage: None = None
+    error: None = None
+    service_tier: str | None = None
+
+
 _decode = msgspec.json.Decoder(_Body).decode
+_spoken = msgspec.json.Decoder(_Spoken).decode
 
 
 class StreamMeter:
@@ -81,6 +97,8 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the bytes to forward: whole frames only, none from an error that comes first."""
+        if self._counts(chunk):
+            return chunk
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:
@@ -95,6 +113,29 @@ class StreamMeter:
         if not self.measured.complete:
             rest += self._break(Failure("upstream_failed", CUT_SHORT))
         return rest
+
+    def _counts(self, chunk: bytes) -> bool:
+        """Count a chunk of whole events that only bring more of a choice; return whether it is one."""
+        measured = self.measured
+        if measured.model is None or measured.failure is not None or self._frames.pending:
+            return False
+        events = ordinary(chunk)
+        if not events:
+            return False
+        produced, tier = 0, measured.service_tier
+        try:
+            for name, data in events:
+                if name == b"error":
+                    return False
+                spoken = _spoken(data)
+                produced += _length(spoken.choices[0].delta)
+                tier = spoken.service_tier or tier
+        except UNREADABLE:
+            return False  # there is another event in it: a closer look follows
+        measured.characters += produced
+        measured.service_tier = tier
+        self._forwarding = True
+        return True
 
     def _forward(self, frame: Frame) -> bytes:
         """Read one event; return what of it is to be forwarded."""
