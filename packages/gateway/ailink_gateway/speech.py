@@ -47,9 +47,9 @@ class Relay:
         self.path = operation.path(target.model, exchange.streaming)
         self.losses: list[Loss] = []
         self.content_type = None
-        self.measured = Measured()
         self._operation = operation
         self._meter = operation.meter(exchange.members) if exchange.streaming else None
+        self.measured = Measured() if self._meter is None else self._meter.measured
         members = dict(exchange.members)
         operation.amend(members, target.model, target.facts)
         self.body = encode(members)
@@ -71,16 +71,12 @@ class Relay:
     def feed(self, chunk: bytes) -> bytes:
         """Return what these bytes of a stream become. An error that comes first is raised."""
         assert self._meter is not None
-        out = self._meter.feed(chunk)
-        self.measured = self._meter.measured
-        return out
+        return self._meter.feed(chunk)
 
     def close(self) -> bytes:
         """Return what is left when the upstream has ended."""
         assert self._meter is not None
-        out = self._meter.close()
-        self.measured = self._meter.measured
-        return out
+        return self._meter.close()
 
     def fail(self, failure: Failure) -> bytes:
         """Return the end of a stream whose upstream broke."""

@@ -33,8 +33,8 @@ def tap() -> Tap:
 
 
 @pytest.fixture
-def stream(tap: Tap) -> Stream:
-    return Stream(tap)
+async def stream(tap: Tap) -> Stream:
+    return Stream(tap, asyncio.get_running_loop())
 
 
 def finish_at_once(coroutine: object) -> object:
@@ -179,18 +179,18 @@ async def test_two_readers_at_once_are_a_mistake(stream: Stream) -> None:
     assert await reading == b""
 
 
-def test_a_dropped_stream_closes_its_source(tap: Tap) -> None:
+async def test_a_dropped_stream_closes_its_source(tap: Tap) -> None:
     gc.disable()
     try:
-        response = Response(200, [], Stream(tap))
+        response = Response(200, [], Stream(tap, asyncio.get_running_loop()))
         del response
         assert tap.asked == ["close_soon"]
     finally:
         gc.enable()
 
 
-def test_a_dropped_stream_that_ended_does_not(tap: Tap) -> None:
-    stream = Stream(tap)
+async def test_a_dropped_stream_that_ended_does_not(tap: Tap) -> None:
+    stream = Stream(tap, asyncio.get_running_loop())
     stream.end(b"x")
     del stream
     assert tap.asked == []

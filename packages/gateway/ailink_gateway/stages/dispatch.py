@@ -163,11 +163,12 @@ class _Pump:
 
     async def first(self) -> bytes:
         """Return the first bytes for the client. Raises the ``Failure`` of a stream that begins with one."""
+        self._exchange.measured = measured = self._speech.measured
         out = heard = b""
         while not out and not self._ended:
             out = await self._next()
             heard = (heard + self._chunk)[:ERROR_LIMIT]
-            failure = self._speech.measured.failure
+            failure = measured.failure
             if failure is not None and not out:
                 told = error_instead(self._speech, heard) if self._ended else failure
                 self.refused = told is not None
@@ -177,34 +178,32 @@ class _Pump:
     async def rest(self, first: bytes) -> AsyncGenerator[bytes, None]:
         """Yield ``first`` and what follows; draw up what was used, however it ends."""
         exchange, speech = self._exchange, self._speech
+        measured = speech.measured
         out = first
         try:
             while True:
-                if speech.measured.complete:
+                if measured.complete:
                     _complete(exchange, speech)
                 if out:
                     yield out
-                if self._ended or speech.measured.failure is not None:
+                if self._ended or measured.failure is not None:
                     break
                 out = await self._next()
         except Failure as failure:
             yield speech.fail(failure)
         finally:
             self._response.close()
-            exchange.measured = speech.measured
             _complete(exchange, speech)
 
     async def _next(self) -> bytes:
-        chunk = await anext(self._chunks, None)
-        if chunk is None:
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
             self._ended = True
             self._chunk = self._mask.close()
-            out = self._speech.feed(self._chunk) + self._speech.close()
-        else:
-            self._chunk = self._mask.feed(chunk)
-            out = self._speech.feed(self._chunk)
-        self._exchange.measured = self._speech.measured
-        return out
+            return self._speech.feed(self._chunk) + self._speech.close()
+        self._chunk = self._mask.feed(chunk)
+        return self._speech.feed(self._chunk)
 
 
 async def _bytes(exchange: Exchange, response: Response, mask: Mask) -> AsyncGenerator[bytes, None]:

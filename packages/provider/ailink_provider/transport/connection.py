@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         elif self._waiter.done():  # cancelled, and about to call ``abandon``
             stream = None
         else:
-            stream = Stream(self)
+            stream = Stream(self, self._loop)
             self._stream = ref(stream)
             self._waiter.set_result(Response(self._answer.status, self._answer.headers, stream))
             self._waiter = None

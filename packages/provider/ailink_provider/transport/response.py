@@ -3,7 +3,7 @@
 Neither knows HTTP. A ``Stream`` keeps at most ``BUFFERED`` bytes and what one read of the socket brings.
 """
 
-from asyncio import Future, get_running_loop
+from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -88,9 +88,10 @@ class Response:
 class Stream:
     """A body on its way from a connection: ``feed``, ``end`` and ``fail`` are the connection's to call."""
 
-    __slots__ = ("__weakref__", "_failure", "_pieces", "_size", "_source", "_wake")
+    __slots__ = ("__weakref__", "_failure", "_loop", "_pieces", "_size", "_source", "_wake")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, loop: AbstractEventLoop) -> None:
+        self._loop = loop
         self._source: Source | None = source  # None once the connection has done its part
         self._pieces: list[bytes] = []
         self._size = 0
@@ -104,24 +105,21 @@ class Stream:
         while not self._pieces:
             if self._source is None:
                 raise self._failure or StopAsyncIteration
-            await self._arrival()
+            if self._wake is not None:
+                raise RuntimeError("This body is already being read.")
+            self._wake = self._loop.create_future()
+            try:
+                await self._wake
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._wake = None
         pieces, self._pieces = self._pieces, []
         if self._size > BUFFERED and self._source is not None:
             self._source.resume()
         self._size = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def _arrival(self) -> None:
-        if self._wake is not None:
-            raise RuntimeError("This body is already being read.")
-        self._wake = get_running_loop().create_future()
-        try:
-            await self._wake
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self._wake = None
 
     def feed(self, piece: bytes) -> None:
         """Take a piece; hold back the source when the reader lags behind."""
