@@ -70,6 +70,7 @@ def speaks(
         exchange = make_exchange(body=body)
         exchange.body, exchange.model = body, model
         exchange.members = read_members(body)
+        exchange.streaming = more.get("stream", False)
         exchange.grant = Grant(token_id=token, token_name="t", project_id="p")
         return speak(exchange, Target(make_upstream(provider), model, facts(model)), thoughts)
 
@@ -96,6 +97,20 @@ def test_an_error_with_status_200_is_no_reply(speaks: Callable[..., Speech]) -> 
 @pytest.mark.parametrize("body", [b'{"id": "r", "error": {"message": "x"}}', b'{"ok": true}', b'{"error": null}'])
 def test_a_relay_leaves_the_rest_to_the_client(speaks: Callable[..., Speech], body: bytes) -> None:
     assert speaks("openai", "gpt-4o", [ASKED]).whole(body) == body
+
+
+@pytest.mark.parametrize(("provider", "model", "said"), [
+    ("openai", "gpt-4o", b'data: {"model": "gpt-4o", "choices": [{"delta": {"content": "Hello"}}]}\n\n'),
+    ("gemini", GEMINI, b'data: {"candidates": [{"content": {"parts": [{"text": "Hello"}]}}]}\n\n'),
+])  # fmt: skip
+def test_the_error_of_a_stream_names_its_request(
+    speaks: Callable[..., Speech], provider: str, model: str, said: bytes
+) -> None:
+    for end in (lambda speech: speech.close(), lambda speech: speech.fail(Failure("upstream_failed", "It broke."))):
+        speech = speaks(provider, model, [ASKED], stream=True)
+        assert b"Hello" in speech.feed(said)
+        assert b'"request_id":"req_' in end(speech)
+        assert speech.measured.failure is not None
 
 
 def test_a_conversation_without_calls_asks_for_nothing(speaks: Callable[..., Speech], thoughts: Watched) -> None:

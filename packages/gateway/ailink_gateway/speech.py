@@ -47,8 +47,9 @@ class Relay:
         self.path = operation.path(target.model, exchange.streaming)
         self.losses: list[Loss] = []
         self.content_type = None
+        self._request_id = exchange.id
         self._operation = operation
-        self._meter = operation.meter(exchange.members) if exchange.streaming else None
+        self._meter = operation.meter(exchange.members, exchange.id) if exchange.streaming else None
         self.measured = Measured() if self._meter is None else self._meter.measured
         members = dict(exchange.members)
         operation.amend(members, target.model, target.facts)
@@ -81,7 +82,7 @@ class Relay:
     def fail(self, failure: Failure) -> bytes:
         """Return the end of a stream whose upstream broke."""
         self.measured.failure = failure
-        return self._operation.writer(Chat(model="", messages=[])).write(MessageError(failure))
+        return self._operation.writer(Chat(model="", messages=[]), self._request_id).write(MessageError(failure))
 
     def input_tokens(self, exchange: Exchange) -> int:
         """Return an estimate of the input, in tokens, for a reply that brought no usage."""
@@ -142,7 +143,7 @@ class Translation:
         self.content_type: str | None = None
         if exchange.streaming:
             self._reader = outbound.reader(self._sent)
-            self._writer = inbound.writer(self.request)
+            self._writer = inbound.writer(self.request, exchange.id)
             self.content_type = self._writer.content_type
 
     def whole(self, body: bytes) -> bytes:

@@ -134,14 +134,15 @@ class Operation(Protocol):
     def reader(self, sent: Sent) -> StreamReader:
         """Return a fresh reader of the answer to ``sent``."""
 
-    def writer(self, request: Any) -> StreamWriter:
-        """Return a fresh writer for the client that asked ``request``."""
+    def writer(self, request: Any, request_id: str = "") -> StreamWriter:
+        """Return a fresh writer for the client that asked ``request``. ``request_id`` is told with an error."""
 
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Change a request that stays in this dialect, in place: the model, and that usage is always reported."""
 
-    def meter(self, body: Mapping[str, Raw]) -> Meter:
-        """Return a fresh meter. ``body`` is the client's own, before ``amend``."""
+    def meter(self, body: Mapping[str, Raw], request_id: str = "") -> Meter:
+        """Return a fresh meter. ``body`` is the client's own, before ``amend``; ``request_id`` is told with an error
+        that is not the upstream's own."""
 
     def measure(self, body: bytes) -> Measured:
         """Read usage off a whole reply that passes through. Never raises: what is not understood is not counted."""

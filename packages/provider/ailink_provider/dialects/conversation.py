@@ -23,8 +23,8 @@ class Rooms(NamedTuple):
     read_reply: Callable[[dict[str, Any], Sent], Reply]
     write_reply: Callable[[Reply, Chat], dict[str, Any]]
     reader: Callable[[Sent], StreamReader]
-    writer: Callable[[Chat], StreamWriter]
-    meter: Callable[[], Meter]
+    writer: Callable[[Chat, str], StreamWriter]
+    meter: Callable[[str], Meter]
     measure: Callable[[bytes], Measured]
 
 
@@ -62,18 +62,18 @@ class Conversation(ABC):
         """Return a fresh reader of the answer to ``sent``. Raises ``Failure`` where there are no streams."""
         return self.rooms.reader(sent)
 
-    def writer(self, request: Chat) -> StreamWriter:
+    def writer(self, request: Chat, request_id: str = "") -> StreamWriter:
         """Return a fresh writer for the client that asked ``request``. Raises ``Failure`` where there are no
         streams."""
-        return self.rooms.writer(request)
+        return self.rooms.writer(request, request_id)
 
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Set the model, in place: all there is to change where usage is always reported."""
         body["model"] = Raw(msgspec.json.encode(model))
 
-    def meter(self, body: Mapping[str, Raw]) -> Meter:
+    def meter(self, body: Mapping[str, Raw], request_id: str = "") -> Meter:
         """Return a fresh meter: the same for all where nothing a client can ask changes what is measured."""
-        return self.rooms.meter()
+        return self.rooms.meter(request_id)
 
     def measure(self, body: bytes) -> Measured:
         """Read usage off a whole reply that passes through."""

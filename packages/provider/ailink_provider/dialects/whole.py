@@ -18,11 +18,11 @@ class Whole:
         """Raise ``Failure``."""
         raise self._refusal()
 
-    def writer(self, request: Any) -> NoReturn:
+    def writer(self, request: Any, request_id: str = "") -> NoReturn:
         """Raise ``Failure``."""
         raise self._refusal()
 
-    def meter(self, body: Mapping[str, Raw]) -> NoReturn:
+    def meter(self, body: Mapping[str, Raw], request_id: str = "") -> NoReturn:
         """Raise ``Failure``."""
         raise self._refusal()
 

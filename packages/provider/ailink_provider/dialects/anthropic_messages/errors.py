@@ -129,6 +129,7 @@ def error_body(failure: Failure) -> dict[str, Any]:
     return {"type": "error", "error": error}
 
 
-def error_event(failure: Failure) -> bytes:
+def error_event(failure: Failure, request_id: str = "") -> bytes:
     """Return the event that ends a stream with an error."""
-    return b"event: error\ndata: " + msgspec.json.encode(error_body(failure)) + b"\n\n"
+    body = error_body(failure) | ({"request_id": request_id} if request_id else {})
+    return b"event: error\ndata: " + msgspec.json.encode(body) + b"\n\n"

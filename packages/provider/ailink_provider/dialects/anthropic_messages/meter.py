@@ -73,7 +73,8 @@ _MESSAGE = msgspec.json.Decoder(_Message)
 class Meter:
     """Reads one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: str = "") -> None:
+        self._request_id = request_id
         self.measured = Measured()
         self._frames = Frames()
         self._usage = WireUsage()
@@ -123,7 +124,7 @@ class Meter:
 
     def _break(self, failure: Failure) -> bytes:
         self.measured.failure = failure
-        return b"" if self._held is not None else error_event(failure)
+        return b"" if self._held is not None else error_event(failure, self._request_id)
 
     def _read(self, frame: Frame) -> bool:
         """Count what a frame holds; return whether it is an error."""

@@ -41,8 +41,9 @@ class Writer(BlockWriter):
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, request: Chat) -> None:
+    def __init__(self, request: Chat, request_id: str = "") -> None:
         super().__init__()
+        self._request_id = request_id
         self._request = request
         self._begun = False
         self._text_head: bytes | None = None  # how a delta of the open block begins, if that is one of text
@@ -73,7 +74,7 @@ class Writer(BlockWriter):
             case MessageEnd():
                 return self._message_end()
             case MessageError():
-                return error_event(event.failure)
+                return error_event(event.failure, self._request_id)
             case _:
                 return b""
 

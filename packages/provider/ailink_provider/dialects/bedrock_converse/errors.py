@@ -141,9 +141,10 @@ def write_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]
     return failure.status, body
 
 
-def error_frame(failure: Failure) -> bytes:
+def error_frame(failure: Failure, request_id: str = "") -> bytes:
     """Return the frame that ends a stream with an exception."""
     usual = "validationException" if failure.status < 500 else "internalServerException"
     name = _NAMES_IN_STREAMS.get(failure.status, usual)
     headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
-    return encode(headers, msgspec.json.encode({"message": failure.message}))
+    body = {"message": failure.message} | ({"request_id": request_id} if request_id else {})
+    return encode(headers, msgspec.json.encode(body))

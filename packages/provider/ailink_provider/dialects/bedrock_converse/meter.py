@@ -63,7 +63,8 @@ _DECODER = msgspec.json.Decoder(_Read)
 class Meter:
     """Reads one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: str = "") -> None:
+        self._request_id = request_id
         self.measured = Measured()
         self._frames = Frames()
         self._forwarded = False
@@ -97,7 +98,7 @@ class Meter:
 
     def _break(self, failure: Failure) -> bytes:
         self.measured.failure = failure
-        return error_frame(failure) if self._forwarded else b""
+        return error_frame(failure, self._request_id) if self._forwarded else b""
 
     def _read(self, frame: Frame) -> None:
         event = frame.word(":event-type")

@@ -40,8 +40,9 @@ class Writer(BlockWriter):
 
     content_type = CONTENT_TYPE
 
-    def __init__(self, request: Chat) -> None:
+    def __init__(self, request: Chat, request_id: str = "") -> None:
         super().__init__()
+        self._request_id = request_id
         self._begun = False
         self._called = False
         self._usage: Usage | None = None
@@ -68,7 +69,7 @@ class Writer(BlockWriter):
             case MessageEnd():
                 return self._close_message()
             case MessageError():
-                return error_frame(event.failure)
+                return error_frame(event.failure, self._request_id)
             case _:
                 return b""
 

@@ -77,7 +77,7 @@ _OUT_OF_MONEY = re.compile(r"(?:credits?|prepay\w*|funds).{0,40}(?:depleted|exha
 
 
 def write_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]:
-    """Return status and body for a client that speaks Gemini. ``request_id`` may be empty, inside a stream."""
+    """Return status and body for a client that speaks Gemini. ``request_id`` is empty where none is known."""
     known = {"request_id": request_id, "policy_name": failure.policy_name, "reason": failure.reason}
     metadata = {key: value for key, value in known.items() if value}
     if failure.details is not None:

@@ -102,7 +102,8 @@ class Tally:
 class Meter:
     """Reads usage off a stream that passes through."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: str = "") -> None:
+        self._request_id = request_id
         self._chunks = Chunks()
         self._tally = Tally()
         self.measured = self._tally.measured
@@ -148,7 +149,7 @@ class Meter:
         if failure is None or not self._forwarded or self._told:
             return b""
         self._told = True
-        body = msgspec.json.encode(write_error(failure, "")[1])
+        body = msgspec.json.encode(write_error(failure, self._request_id)[1])
         if self._chunks.is_array:
             return b"\n,\r\n" + body + b"\n]\n"
         return b"\r\n\r\ndata: " + body + b"\r\n\r\n"  # the last frame may lack its blank line

@@ -45,9 +45,9 @@ class ArrayGeneration(Generation):
         """Return the path below the base URL."""
         return path(model, "streamGenerateContent" if stream else "generateContent")
 
-    def writer(self, request: Chat) -> ArrayWriter:
+    def writer(self, request: Chat, request_id: str = "") -> ArrayWriter:
         """Return a fresh writer."""
-        return ArrayWriter(request)
+        return ArrayWriter(request, request_id)
 
 
 class TokenCount(Whole):

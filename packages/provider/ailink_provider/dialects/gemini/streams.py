@@ -144,7 +144,8 @@ class Writer:
 
     content_type = "text/event-stream"
 
-    def __init__(self, request: Chat) -> None:
+    def __init__(self, request: Chat, request_id: str = "") -> None:
+        self._request_id = request_id
         self._shown = thoughts_shown(request)
         self._stamp: dict[str, Any] = {"modelVersion": request.model}
         self._open: dict[tuple[int, int], _Held] = {}
@@ -179,7 +180,7 @@ class Writer:
             return b""
         if isinstance(event, MessageEnd):
             return self._finish()
-        return self._close(write_error(event.failure, "")[1])
+        return self._close(write_error(event.failure, self._request_id)[1])
 
     def _start(self, event: PartStart) -> bytes:
         part = event.part
@@ -279,8 +280,8 @@ class ArrayWriter(Writer):
 
     content_type = "application/json"
 
-    def __init__(self, request: Chat) -> None:
-        super().__init__(request)
+    def __init__(self, request: Chat, request_id: str = "") -> None:
+        super().__init__(request, request_id)
         self._before = b"["
 
     def _framed(self, chunk: bytes) -> bytes:

@@ -76,9 +76,9 @@ def write_error(failure: Failure, request_id: str) -> tuple[int, dict[str, Any]]
     return failure.status, body | {name: value for name, value in beside.items() if value is not None}
 
 
-def write_stream_error(failure: Failure) -> bytes:
+def write_stream_error(failure: Failure, request_id: str = "") -> bytes:
     """Return the line that ends a broken stream: Ollama's SDKs raise on it."""
-    return msgspec.json.encode(write_error(failure, "")[1]) + b"\n"
+    return msgspec.json.encode(write_error(failure, request_id)[1]) + b"\n"
 
 
 def _said(body: Any) -> str:

@@ -36,7 +36,8 @@ _decode = msgspec.json.Decoder(_Line).decode
 class StreamMeter:
     """Meters a stream. An error is forwarded in the gateway's own words, and only after something else was."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: str = "") -> None:
+        self._request_id = request_id
         self.measured = Measured()
         self._lines = Lines()
         self._called = False
@@ -74,7 +75,7 @@ class StreamMeter:
         if self.measured.failure is not None:
             return b""
         self.measured.failure = failure
-        return errors.write_stream_error(failure) if self._forwarding else b""
+        return errors.write_stream_error(failure, self._request_id) if self._forwarding else b""
 
 
 def measure(body: bytes) -> Measured:

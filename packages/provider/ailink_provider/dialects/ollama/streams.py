@@ -100,7 +100,8 @@ class ChatWriter:
 
     content_type = "application/x-ndjson"
 
-    def __init__(self, request: Chat) -> None:
+    def __init__(self, request: Chat, request_id: str = "") -> None:
+        self._request_id = request_id
         self._shown = replies.thoughts_shown(request)
         self._model = request.model
         self._head = replies.head(request.model, 0)
@@ -119,7 +120,7 @@ class ChatWriter:
             return self._write(event)
         except Failure as failure:
             self._broken = True
-            return errors.write_stream_error(failure)
+            return errors.write_stream_error(failure, self._request_id)
 
     def _write(self, event: Event) -> bytes:
         if isinstance(event, PartStart | PartDelta | PartEnd):

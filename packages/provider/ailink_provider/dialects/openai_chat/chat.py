@@ -29,9 +29,9 @@ class ChatCompletions(Conversation):
         if facts.completion_limit and "max_tokens" in body and not _given(body, "max_completion_tokens"):
             body["max_completion_tokens"] = body.pop("max_tokens")
 
-    def meter(self, body: Mapping[str, Raw]) -> meter.StreamMeter:
+    def meter(self, body: Mapping[str, Raw], request_id: str = "") -> meter.StreamMeter:
         """Return a fresh meter for the client that sent ``body``."""
-        return meter.StreamMeter(hides_usage=not meter.asks_for_usage(body))
+        return meter.StreamMeter(request_id, hides_usage=not meter.asks_for_usage(body))
 
 
 def amend_stream(body: dict[str, Raw], model: str) -> None:

@@ -77,9 +77,9 @@ class TextCompletions(ChatCompletions):
         """Return a fresh reader of a stream."""
         return TextReader(sent)
 
-    def writer(self, request: Chat) -> "TextWriter":
+    def writer(self, request: Chat, request_id: str = "") -> "TextWriter":
         """Return a fresh writer of a stream."""
-        return TextWriter(request)
+        return TextWriter(request, request_id)
 
     def amend(self, body: dict[str, Raw], model: str, facts: Facts) -> None:
         """Set the model, and have usage reported, in place. Here the token limit has one name for all models."""

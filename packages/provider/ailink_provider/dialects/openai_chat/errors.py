@@ -11,6 +11,6 @@ from ailink_provider.errors import Failure
 __all__ = ["read_error", "stream_error", "write_error", "write_stream_error"]
 
 
-def write_stream_error(failure: Failure) -> bytes:
+def write_stream_error(failure: Failure, request_id: str = "") -> bytes:
     """Return the event that ends a broken stream: OpenAI's SDKs raise ``APIError`` on it."""
-    return b"data: " + msgspec.json.encode(write_error(failure, "")[1]) + b"\n\n"
+    return b"data: " + msgspec.json.encode(write_error(failure, request_id)[1]) + b"\n\n"

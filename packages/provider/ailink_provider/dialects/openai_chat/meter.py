@@ -89,7 +89,8 @@ class StreamMeter:
     that did not. An error is forwarded in the gateway's own words: an upstream's may quote the key it was given.
     """
 
-    def __init__(self, hides_usage: bool = False) -> None:
+    def __init__(self, request_id: str = "", hides_usage: bool = False) -> None:
+        self._request_id = request_id
         self.measured = Measured()
         self._hides_usage = hides_usage
         self._frames = Frames()
@@ -179,7 +180,7 @@ class StreamMeter:
         if self.measured.failure is not None:
             return b""
         self.measured.failure = failure
-        return errors.write_stream_error(failure) if self._forwarding else b""
+        return errors.write_stream_error(failure, self._request_id) if self._forwarding else b""
 
 
 def measure(body: bytes) -> Measured:

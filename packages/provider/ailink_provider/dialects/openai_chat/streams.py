@@ -190,7 +190,8 @@ class ChatWriter:
 
     content_type = "text/event-stream"
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, request_id: str = "") -> None:
+        self._request_id = request_id
         self._legacy = chat.legacy_functions
         self._shows_usage = chat.include_usage
         self._usage: Usage | None = None
@@ -220,7 +221,9 @@ class ChatWriter:
             if event.finish is not None:
                 self._choice(event.choice).finish = event.finish
             return b""
-        return errors.write_stream_error(event.failure) if isinstance(event, MessageError) else self._end()
+        if isinstance(event, MessageError):
+            return errors.write_stream_error(event.failure, self._request_id)
+        return self._end()
 
     def opening(self, start: MessageStart) -> dict[str, Any]:
         """Return the members every chunk starts with."""

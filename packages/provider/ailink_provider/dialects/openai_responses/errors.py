@@ -36,9 +36,9 @@ def failed(failure: Failure, response: dict[str, Any]) -> dict[str, Any]:
     return response | {"status": "failed", "error": {"code": code, "message": failure.message}}
 
 
-def broken(failure: Failure, response: dict[str, Any], number: int) -> bytes:
+def broken(failure: Failure, response: dict[str, Any], number: int, request_id: str = "") -> bytes:
     """Return the two events that end a broken stream, the first with this ``sequence_number``."""
-    error = as_object(write_error(failure, "")[1]["error"])
+    error = as_object(write_error(failure, request_id)[1]["error"])
     flat = {key: error[key] for key in ("code", "message", "param")}
     return (frame({"type": "error", "sequence_number": number} | flat | {"error": error})
             + frame({"type": "response.failed", "sequence_number": number + 1, "response": failed(failure, response)}))

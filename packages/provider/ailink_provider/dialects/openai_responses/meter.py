@@ -46,7 +46,8 @@ class StreamMeter:
     is forwarded in the gateway's own words: an upstream's may quote the key it was given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: str = "") -> None:
+        self._request_id = request_id
         self.measured = Measured()
         self._frames = Frames()
         self._held: list[bytes] | None = []
@@ -127,7 +128,7 @@ class StreamMeter:
         self.measured.failure = failure
         if self._held is not None:
             return b""
-        return errors.broken(failure, _response(self._response), self._number)
+        return errors.broken(failure, _response(self._response), self._number, self._request_id)
 
 
 def _failure(event: _Event, data: bytes) -> Failure:

@@ -291,7 +291,8 @@ class Writer:
 
     content_type = "text/event-stream"
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, request_id: str = "") -> None:
+        self._request_id = request_id
         self._answer = Answer(chat)
         self._number = 0
 
@@ -302,7 +303,7 @@ class Writer:
             number, self._number = self._number, self._number + 1
             return b"%b%b%b%d}\n\n" % (around[0], msgspec.json.encode(event.text), around[1], number)
         if isinstance(event, MessageError):
-            return errors.broken(event.failure, self._answer.partial(), self._number)
+            return errors.broken(event.failure, self._answer.partial(), self._number, self._request_id)
         written = []
         for made in self._answer.take(event):
             written.append(errors.frame(made | {"sequence_number": self._number}))
