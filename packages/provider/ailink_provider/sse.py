@@ -84,15 +84,15 @@ def ordinary(data: bytes) -> list[tuple[bytes, bytes]] | None:
     """
     if _CR in data:
         return _ordinary_crlf(data)
+    content = data[6:-2]  # one event is what most chunks are
+    if data[:6] == b"data: " and data[-2:] == b"\n\n" and _LF not in content:
+        return [(b"", content)]
     lines = data.split(b"\n", 4)
-    if len(lines) == 4:  # one event is what most chunks are
+    if len(lines) == 4:
         name, line, blank, rest = lines
         if blank or rest or name[:7] != b"event: " or line[:6] != b"data: ":
             return None
         return [(name[7:], line[6:])]
-    if len(lines) == 3:
-        line, blank, rest = lines
-        return None if blank or rest or line[:6] != b"data: " else [(b"", line[6:])]
     events: list[tuple[bytes, bytes]] = _EVENTS(data)
     size = 8 * len(events)
     for name, content in events:
