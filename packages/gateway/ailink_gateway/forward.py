@@ -8,6 +8,7 @@ one credential leaves, and it is put in last: the same for every call, or signed
 import hmac
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 
 from ailink_gateway.exchange import Exchange, Headers
@@ -136,16 +137,21 @@ def model_headers(exchange: Exchange, upstream: Upstream, key: Key | None) -> He
     headers = [*(_OF_STREAMS if exchange.streaming else _OF_CALLS)]
     incoming = exchange.headers
     own = exchange.route.dialect is dialect
-    for name in dialect.request_headers:
-        if own and (value := incoming.get(name.encode())) is not None:
-            headers.append((name.encode(), value))
-        elif (fixed := dialect.fixed_headers.get(name)) is not None:
-            headers.append((name.encode(), fixed.encode()))
+    for name, sent in _encoded(dialect.request_headers):
+        if own and sent in incoming:
+            headers.append((sent, incoming[sent]))
+        elif name in dialect.fixed_headers:
+            headers.append((sent, dialect.fixed_headers[name].encode()))
     if (trace := _span(exchange)) is not None:
         headers.append((b"traceparent", trace))
     if key is not None and key.header is not None:
         headers.append((key.header, key.value))
     return headers
+
+
+@lru_cache(maxsize=64)
+def _encoded(names: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, name.encode()) for name in names)
 
 
 def api_headers(exchange: Exchange, key: Key | None) -> Headers:

@@ -90,6 +90,7 @@ class Metrics:
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._series: dict[tuple[str, str, str], _Series] = {}
+        self._named: dict[tuple[str | None, str | None, int | None], _Series] = {}  # the same, by what records say
         self._providers: set[str] = set()
         self._models: set[str] = set()
         self._refused: dict[str, int] = {}
@@ -99,22 +100,28 @@ class Metrics:
 
     def count(self, record: Record) -> None:
         """Count a call that has its record."""
-        status = record.status
-        well = status is not None and status < FIRST_ERROR
-        key = (
-            _known(record.provider, self._providers, PROVIDERS, well),
-            _known(record.model, self._models, MODELS, well),
-            _status(status),
-        )
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = _Series()
+        named = record.provider, record.model, record.status
+        series = self._named.get(named) or self._find(*named)
         series.requests += 1
         if record.response_latency_ms is not None:
             series.latency_ms += record.response_latency_ms
             series.buckets[bisect_left(BUCKETS_MS, record.response_latency_ms)] += 1
         series.tokens += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
         series.cost_nano += record.cost_nano or 0
+
+    def _find(self, provider: str | None, model: str | None, status: int | None) -> _Series:
+        well = status is not None and status < FIRST_ERROR
+        key = (
+            _known(provider, self._providers, PROVIDERS, well),
+            _known(model, self._models, MODELS, well),
+            _status(status),
+        )
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series()
+        if key[:2] == (provider, model) and status in STATUSES:  # their labels are settled, and their number is bounded
+            self._named[provider, model, status] = series
+        return series
 
     def refuse(self, code: str, request_id: str, client_ip: str | None) -> None:
         """Count a request of someone who could not be told, and log one now and then with how many there were."""

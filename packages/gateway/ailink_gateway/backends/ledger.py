@@ -273,8 +273,10 @@ class MemoryLedger:
         else:
             purse, held = call.purse, call.nano
         spent, hour = (held if nano is None else nano), int(at) // _HOUR
+        if held:
+            for total in purse.totals:
+                total.held -= held
         for total in purse.totals:
-            total.held -= held
             total.spent += spent
             total.requests += 1
         for account in purse.accounts:

@@ -16,6 +16,7 @@ from ailink_provider.dialects.openai_chat import replies, requests
 from ailink_provider.dialects.openai_chat.chat import ChatCompletions, amend_stream
 from ailink_provider.dialects.openai_chat.draft import Draft
 from ailink_provider.dialects.openai_chat.streams import ChatReader, ChatWriter
+from ailink_provider.dialects.openai_chat.usage import write_usage
 from ailink_provider.dialects.openai_chat.words import NAME
 
 _READ = frozenset({*requests.PLAIN, "model", "prompt", "max_tokens", "stop", "n", "user", "metadata", "stream"})
@@ -69,7 +70,7 @@ class TextCompletions(ChatCompletions):
 
     def write_reply(self, reply: Reply, request: Chat) -> dict[str, Any]:
         """Return the client's body."""
-        usage = {"usage": replies.write_usage(reply.usage)} if reply.usage is not None else {}
+        usage = {"usage": write_usage(reply.usage)} if reply.usage is not None else {}
         return replies.head(reply.id, reply.model, reply.created, "text_completion", "cmpl") | {
             "choices": [_write_choice(choice, index) for index, choice in enumerate(reply.choices)]} | usage
 

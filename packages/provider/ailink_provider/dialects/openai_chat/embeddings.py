@@ -15,7 +15,8 @@ from ailink_provider.catalog import Facts
 from ailink_provider.chat import Chat, Embed, Embeddings, Usage
 from ailink_provider.dialects import Loss, Measured, Sent
 from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text, invalid, optional
-from ailink_provider.dialects.openai_chat import errors, meter, replies, requests
+from ailink_provider.dialects.openai_chat import errors, meter, requests
+from ailink_provider.dialects.openai_chat.usage import read_usage
 from ailink_provider.dialects.openai_chat.words import NAME
 from ailink_provider.dialects.whole import Whole
 from ailink_provider.errors import Failure
@@ -66,7 +67,7 @@ class Embeds(Whole):
             raise Failure("upstream_failed", "The upstream's answer has no embeddings.")
         entries.sort(key=lambda entry: as_count(entry.get("index")))
         return Embeddings(as_text(body.get("model")), [_read_vector(entry.get("embedding")) for entry in entries],
-                          replies.read_usage(body.get("usage")) or Usage())
+                          read_usage(body.get("usage")) or Usage())
 
     def write_reply(self, reply: Embeddings, request: Embed) -> dict[str, Any]:
         """Return the client's body, in the encoding it asked for."""

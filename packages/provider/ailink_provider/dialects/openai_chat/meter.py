@@ -15,6 +15,7 @@ from ailink_provider.dialects.failures import UNREADABLE
 from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning, replies
 from ailink_provider.dialects.openai_chat.streams import CUT_SHORT, DONE, NOT_JSON
+from ailink_provider.dialects.openai_chat.usage import Counted, read_usage
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames, ordinary
 
@@ -56,7 +57,7 @@ class _Body(Struct, gc=False):
     """A chunk or a whole reply, of any of the three operations."""
 
     choices: list[_Choice] | None = None
-    usage: dict[str, Any] | None = None
+    usage: Counted | None = None
     error: Any = None
     model: str | None = None
     service_tier: str | None = None
@@ -151,7 +152,7 @@ class StreamMeter:
         if body.error or frame.event == b"error":
             return self._break(errors.stream_error(msgspec.json.decode(data)))
         _tally(self.measured, body)
-        if self._hides_usage and body.usage and not body.choices:
+        if self._hides_usage and body.usage is not None and not body.choices:
             return b""
         self._forwarding = True
         return frame.raw
@@ -225,8 +226,8 @@ def _tally(measured: Measured, body: _Body) -> None:
             measured.finish = choice.finish_reason
     if body.service_tier is not None:
         measured.service_tier = body.service_tier
-    if body.usage:
-        measured.usage = replies.read_usage(body.usage)
+    if body.usage is not None:
+        measured.usage = body.usage.canonical() or measured.usage
 
 
 def _length(said: _Said) -> int:
@@ -250,5 +251,5 @@ def _tally_leniently(measured: Measured, body: dict[str, Any]) -> None:
         texts += [replies.call_pieces(call)[2] for call in as_objects(said.get("tool_calls"))]
         measured.characters += sum(map(len, texts)) + len(as_text(choice.get("text")))
         measured.finish = as_text(choice.get("finish_reason")) or measured.finish
-    measured.usage = replies.read_usage(body.get("usage")) or measured.usage
+    measured.usage = read_usage(body.get("usage")) or measured.usage
     measured.service_tier = as_text(body.get("service_tier")) or measured.service_tier

@@ -1,4 +1,4 @@
-"""Whole replies, read and written; and what streams share with them: usage, finish reasons, log-probabilities.
+"""Whole replies, read and written; and what streams share with them: finish reasons, log-probabilities.
 
 Reading is lenient where services that resemble OpenAI differ; writing is exact.
 """
@@ -24,13 +24,13 @@ from ailink_provider.chat import (
     Thinking,
     TokenLogprob,
     ToolCall,
-    Usage,
 )
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning
 from ailink_provider.dialects.openai_chat.messages import read_signature, write_call, write_signature
 from ailink_provider.dialects.openai_chat.parts import data_url, read_image_url
+from ailink_provider.dialects.openai_chat.usage import read_usage, write_usage
 from ailink_provider.dialects.openai_chat.words import NAME
 from ailink_provider.errors import Failure
 
@@ -152,38 +152,6 @@ def read_finish(source: dict[str, Any], called: bool) -> Finish | None:
         reason = "tool_calls"
     native = as_text(source.get("native_finish_reason")) or word
     return Finish(reason, native, as_text(source.get("stop_reason")) or None)  # vLLM names the sequence it met
-
-
-def read_usage(value: Any) -> Usage | None:
-    """Return the tokens counted, None if there are none.
-
-    Knows where DeepSeek, Moonshot and LiteLLM put cached ones; xAI and Google count reasoning in the total alone.
-    """
-    if not isinstance(value, dict) or not value:
-        return None
-    details = as_object(value.get("prompt_tokens_details"))
-    produced = as_object(value.get("completion_tokens_details"))
-    prompt, output = as_count(value.get("prompt_tokens")), as_count(value.get("completion_tokens"))
-    cached = details.get("cached_tokens") or value.get("prompt_cache_hit_tokens") or value.get("cached_tokens")
-    written = details.get("cache_write_tokens") or details.get("cache_creation_tokens") or value.get(
-        "cache_creation_input_tokens")
-    return Usage(
-        input_tokens=prompt, output_tokens=max(output, as_count(value.get("total_tokens")) - prompt),
-        cache_read_tokens=as_count(cached), cache_write_tokens=as_count(written),
-        reasoning_tokens=as_count(produced.get("reasoning_tokens")), input_audio_tokens=as_count(
-            details.get("audio_tokens")), output_audio_tokens=as_count(produced.get("audio_tokens")))
-
-
-def write_usage(usage: Usage) -> dict[str, Any]:
-    """Return the ``usage`` object."""
-    return {
-        "prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens, "audio_tokens": usage.input_audio_tokens,
-                                  "cache_write_tokens": usage.cache_write_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens,
-                                      "audio_tokens": usage.output_audio_tokens},
-    }
 
 
 def read_logprobs(value: Any) -> list[TokenLogprob] | None:

@@ -28,6 +28,7 @@ from ailink_provider.dialects.failures import UNREADABLE
 from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, replies
 from ailink_provider.dialects.openai_chat.choices import ChoiceReader, ChoiceWriter, Emit
+from ailink_provider.dialects.openai_chat.usage import read_usage, write_usage
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames
 
@@ -147,7 +148,7 @@ class ChatReader:
 
     def _chunk(self, chunk: dict[str, Any], emit: Emit) -> None:
         choices = as_objects(chunk.get("choices"))
-        usage = replies.read_usage(chunk.get("usage"))
+        usage = read_usage(chunk.get("usage"))
         if not self._started:
             if not (choices or usage or chunk.get("id")):
                 return  # Azure opens with the verdict on the prompt, before there is a reply
@@ -269,6 +270,6 @@ class ChatWriter:
             finish = replies.write_finish(choice.finish or Finish("stop"), self._legacy)
             written += self._chunk(self.choice(number, {}, None, finish))
         if self._shows_usage and self._usage is not None:
-            usage = msgspec.json.encode(replies.write_usage(self._usage))
+            usage = msgspec.json.encode(write_usage(self._usage))
             written += self._head + b'],"usage":' + usage + b"}\n\n"
         return written + b"data: [DONE]\n\n"
