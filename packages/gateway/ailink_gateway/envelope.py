@@ -80,17 +80,15 @@ def _is_exactly(body: bytes, members: dict[str, Raw]) -> bool:
     """Whether ``body`` is these members, once each, as most clients write them: without white space between them, or
     with a space after each comma and colon.
     """
+    if b'": ' in body[:64]:
+        # Its length would prove nothing here: a member that stands twice may be as long as all the spaces.
+        return body == b"{%b}" % b", ".join([b'"%b": %b' % (key.encode(), value) for key, value in members.items()])
     size = 1 + len(members) + (not members)
     for key, value in members.items():
         if not key.isascii():
             return False
         size += len(key) + 3 + len(value)
-    if size == len(body):
-        return True
-    # Its length proves nothing of the other form: a member that stands twice may be as long as all the spaces.
-    return len(body) == size + 2 * len(members) - 1 and body == b"{%b}" % b", ".join(
-        [b'"%b": %b' % (key.encode(), value) for key, value in members.items()]
-    )
+    return size == len(body)
 
 
 def _decode(body: bytes) -> Any:

@@ -30,8 +30,7 @@ HEADER_BYTES = 64 * 1024  # beyond what one read of the socket brings
 BODY_BYTES = 64 * 1024  # of a body that wait for the application before the connection is read no further
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 section 5.6.2, in lower case
-_LENGTH, _CODING, _CONNECTION = b"\r\ncontent-length: ", b"\r\ntransfer-encoding: ", b"\r\nconnection: "
-_FRAMING = frozenset((_LENGTH, _CODING, _CONNECTION))
+_OURS = frozenset((b"transfer-encoding", b"connection"))  # of the connection, so that no application may write them
 _BODILESS = frozenset((204, 304))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -407,21 +406,15 @@ class _Call:
             raise RuntimeError(f"{kind} was sent where it has no place in an answer")
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        pieces = [_status_line(status)]
-        length = None
-        for name, value in (*self._connection.common_headers(), *headers):
-            start = _line_start(name)
-            if start not in _FRAMING:
-                pieces += (start, value)
-            elif start is _LENGTH or start == _LENGTH:
-                length = int(value)
-                pieces += (start, value)
-            elif start == _CONNECTION and b"close" in value.lower():
-                self.keep_alive = False
-        block = b"".join(pieces)
+        headers = [*self._connection.common_headers(), *headers]
+        named = dict(headers)
+        if not _OURS.isdisjoint(named):
+            self.keep_alive = self.keep_alive and b"close" not in named.get(b"connection", b"").lower()
+            headers = [header for header in headers if header[0] not in _OURS]
+        length = int(named[b"content-length"]) if b"content-length" in named else None
+        block = _status_line(status) + b"".join([_line_start(name) + value for name, value in headers])
         # Each line brings one CR and one LF: any other came in a value. Counting is far cheaper than a look at each.
-        lines = len(pieces) // 2
-        if block.count(b"\r") != lines or block.count(b"\n") != lines or 0 in block:
+        if block.count(b"\r") != len(headers) or block.count(b"\n") != len(headers) or 0 in block:
             raise RuntimeError("A header's value holds a line break or NUL.")
         if self.scope["method"] == "HEAD" or status in _BODILESS:
             self._bodiless = True
@@ -488,7 +481,6 @@ def _status_line(status: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _line_start(name: bytes) -> bytes:
-    name = name.lower()
     if not _TOKEN.fullmatch(name):
-        raise RuntimeError(f"{name[:64]!r} is no name of a header.")
+        raise RuntimeError(f"{name[:64]!r} is no name of a header in lower case.")
     return b"\r\n%b: " % name

@@ -10,10 +10,8 @@ from ailink_gateway.ports import Directory
 from ailink_gateway.stages import Proceed
 from ailink_provider.errors import Failure
 
-# Where clients put their key, and the prefix before it.
-HEADERS = ((b"authorization", b"bearer "), (b"x-api-key", b""), (b"x-goog-api-key", b""), (b"x-admin-key", b""))
 ADMIN = b"x-admin-key"  # looked at because two different keys are none; it carries no token
-CARRIERS = frozenset(name for name, _ in HEADERS)
+CARRIERS = frozenset((b"authorization", b"x-api-key", b"x-goog-api-key", ADMIN))  # where clients put their key
 OURS = ("ailink_v1_", "ailink_admin_", "sk-ailb_", "sk_live_")
 
 
@@ -55,17 +53,14 @@ def presented(exchange: Exchange) -> str | None:
     ours.
     """
     found: set[str] = set()
-    for name, prefix in HEADERS:
-        if name not in exchange.headers:
-            continue
-        for key, value in exchange.raw_headers:
-            if key != name:
-                continue
-            if prefix and value[: len(prefix)].lower() != prefix:
+    for name, value in [header for header in exchange.raw_headers if header[0] in CARRIERS]:
+        if name == b"authorization":
+            if value[:7].lower() != b"bearer ":
                 raise Failure("invalid_api_key", "Invalid API key: the Authorization header must be `Bearer <token>`.")
-            if name == ADMIN and not value.startswith(b"ailink_admin_"):
-                raise Failure("invalid_api_key", "Invalid API key: a token is not sent as X-Admin-Key.")
-            found.add(value[len(prefix) :].strip().decode("latin-1"))
+            value = value[7:]
+        elif name == ADMIN and not value.startswith(b"ailink_admin_"):
+            raise Failure("invalid_api_key", "Invalid API key: a token is not sent as X-Admin-Key.")
+        found.add(value.strip().decode("latin-1"))
     in_query = exchange.route.dialect.credential_query
     if exchange.query and in_query is not None:
         parameters = exchange.parameters()

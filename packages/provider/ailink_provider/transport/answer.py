@@ -10,6 +10,7 @@ from ailink_provider.errors import Failure
 
 HEAD_LIMIT = 64 * 1024  # bytes of an answer before its body, or of framing between two pieces of it
 HEADERS_LIMIT = 200
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
 class AnswerReader:
@@ -114,16 +115,14 @@ class AnswerReader:
             return
         if len(fields) > HEADERS_LIMIT or self._received > HEAD_LIMIT < _size(fields):
             raise self._broken("sent more headers than allowed")
-        codings = [value for name, value in fields if name == b"transfer-encoding"]
-        if status > 599 or (codings and (len(codings) > 1 or codings[0].lower() != b"chunked")):
+        named = dict(fields)
+        if status > 599 or (b"transfer-encoding" in named and not _is_chunked(fields)):
             raise self._broken("answered with an unknown status or transfer coding")
         self.status = status
         self.headers = fields
         self.headed = True
         self.reusable = self._parser.should_keep_alive()
-        self._until_close = not self.reusable and not any(
-            name in {b"content-length", b"transfer-encoding"} for name, _ in fields
-        )
+        self._until_close = not self.reusable and _FRAMING.isdisjoint(named)
         if self._bodiless:
             self.complete = True
 
@@ -132,6 +131,10 @@ class AnswerReader:
             self.complete = True
         elif self.pieces:
             raise self._broken("sent an interim answer with a body")
+
+
+def _is_chunked(fields: list[tuple[bytes, bytes]]) -> bool:
+    return [value.lower() for name, value in fields if name == b"transfer-encoding"] == [b"chunked"]
 
 
 def _size(fields: list[tuple[bytes, bytes]]) -> int:

@@ -56,15 +56,10 @@ def write_head(request: Request, host: bytes) -> bytes:
 
 
 def _write_headers(headers: list[tuple[bytes, bytes]]) -> bytes:
-    pieces: list[bytes] = []
-    for name, value in headers:
-        if start := _line_start(name):
-            pieces.append(start)
-            pieces.append(value)
-    block = b"".join(pieces)
+    lines = [start + value for name, value in headers if (start := _line_start(name))]
+    block = b"".join(lines)
     # Each line brings one CR and one LF: any other came in a value. Counting is far cheaper than a look at each.
-    lines = len(pieces) // 2
-    if block.count(b"\r") != lines or block.count(b"\n") != lines or 0 in block:
+    if block.count(b"\r") != len(lines) or block.count(b"\n") != len(lines) or 0 in block:
         name = next(name for name, value in headers if _BREAK.search(value))
         raise Failure("invalid_request", "A header's value holds a line break or NUL.", param=name.decode("ascii"))
     return block
