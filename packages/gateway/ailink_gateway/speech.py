@@ -47,7 +47,6 @@ class Relay:
         self.path = operation.path(target.model, exchange.streaming)
         self.losses: list[Loss] = []
         self.content_type = None
-        self._request_id = exchange.id
         self._operation = operation
         self._meter = operation.meter(exchange.members, exchange.id) if exchange.streaming else None
         self.measured = Measured() if self._meter is None else self._meter.measured
@@ -81,8 +80,8 @@ class Relay:
 
     def fail(self, failure: Failure) -> bytes:
         """Return the end of a stream whose upstream broke."""
-        self.measured.failure = failure
-        return self._operation.writer(Chat(model="", messages=[]), self._request_id).write(MessageError(failure))
+        assert self._meter is not None
+        return self._meter.fail(failure)
 
     def input_tokens(self, exchange: Exchange) -> int:
         """Return an estimate of the input, in tokens, for a reply that brought no usage."""

@@ -190,7 +190,8 @@ class _Pump:
                     break
                 out = await self._next()
         except Failure as failure:
-            yield speech.fail(failure)
+            if not measured.complete:  # otherwise all was said before it broke
+                yield speech.fail(failure)
         finally:
             self._response.close()
             _complete(exchange, speech)

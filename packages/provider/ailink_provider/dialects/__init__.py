@@ -105,6 +105,9 @@ class Meter(Protocol):
     def close(self) -> bytes:
         """The upstream closed: return what is left to forward; set ``measured.failure`` if it was cut short."""
 
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+
 
 class Operation(Protocol):
     """One thing that can be asked in a dialect. ``speaks`` is the canonical request it reads into and writes from.

@@ -1,4 +1,9 @@
-"""An error inside a stream names the request that it ended, whether the gateway translates it or only meters it."""
+"""An error inside a stream names the request that it ended, whether the gateway translates it or only meters it, and is
+the end of that stream: its framing and its numbers go on where they were.
+"""
+
+import json
+import re
 
 import pytest
 
@@ -42,4 +47,24 @@ def test_the_error_of_a_stream_that_was_cut_names_it(operation: Operation) -> No
     assert b"Hello" in beginning
     assert ID.encode() not in beginning
     assert ID.encode() in meter.close()
+    assert meter.measured.failure is not None
+
+
+@pytest.mark.parametrize("operation", STREAMED)
+def test_a_stream_that_breaks_ends_with_the_error_once(operation: Operation) -> None:
+    meter = operation.meter({}, ID)
+    stream = meter.feed(begun(operation)) + meter.fail(Failure("upstream_timeout", "It fell silent."))
+    assert stream.count(ID.encode()) == 1
+    assert meter.measured.failure is not None and meter.measured.failure.code == "upstream_timeout"
+    assert meter.fail(Failure("upstream_failed", "Again.")) + meter.close() == b""
+    if operation.name == "chat_array":
+        assert [list(entry) for entry in json.loads(stream)][-1] == ["error"]
+    numbers = [int(number) for number in re.findall(rb'"sequence_number": ?([0-9]+)', stream)]
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize("operation", STREAMED)
+def test_nothing_is_told_inside_a_stream_that_has_not_begun(operation: Operation) -> None:
+    meter = operation.meter({}, ID)
+    assert meter.fail(Failure("upstream_failed", "It broke.")) == b""
     assert meter.measured.failure is not None

@@ -98,7 +98,7 @@ class Meter:
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:
-            return self._break(failure)
+            return self.fail(failure)
         return b"".join([self._forward(frame) for frame in frames])
 
     def close(self) -> bytes:
@@ -106,7 +106,14 @@ class Meter:
         rest = b"".join([self._forward(frame) for frame in self._frames.close()])
         if self.measured.complete or self.measured.failure is not None:
             return rest
-        return rest + self._break(Failure("upstream_failed", CUT_SHORT))
+        return rest + self.fail(Failure("upstream_failed", CUT_SHORT))
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+        if self.measured.failure is not None:
+            return b""
+        self.measured.failure = failure
+        return b"" if self._held is not None else error_event(failure, self._request_id)
 
     def _forward(self, frame: Frame) -> bytes:
         if self.measured.failure is not None:
@@ -122,9 +129,6 @@ class Meter:
         held, self._held = self._held, None
         return b"".join(held)
 
-    def _break(self, failure: Failure) -> bytes:
-        self.measured.failure = failure
-        return b"" if self._held is not None else error_event(failure, self._request_id)
 
     def _read(self, frame: Frame) -> bool:
         """Count what a frame holds; return whether it is an error."""

@@ -84,7 +84,7 @@ class Meter:
                 self._forwarded = True
                 forward.append(frame.raw)
         except Failure as failure:
-            forward.append(self._break(failure))
+            forward.append(self.fail(failure))
         return b"".join(forward)
 
     def close(self) -> bytes:
@@ -94,9 +94,12 @@ class Meter:
             return b""
         # The stream is whole once its reason to stop was told, even if the usage behind it got lost.
         measured.complete = measured.complete or measured.finish is not None
-        return b"" if measured.complete else self._break(Failure("upstream_failed", CUT_SHORT))
+        return b"" if measured.complete else self.fail(Failure("upstream_failed", CUT_SHORT))
 
-    def _break(self, failure: Failure) -> bytes:
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+        if self.measured.failure is not None:
+            return b""
         self.measured.failure = failure
         return error_frame(failure, self._request_id) if self._forwarded else b""
 

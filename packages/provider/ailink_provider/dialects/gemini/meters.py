@@ -121,8 +121,7 @@ class Meter:
                 if measured.failure is None or self._told:
                     raw.append(frame.raw)
         except Failure as failure:
-            self.measured.failure = self.measured.failure or failure
-            return b"".join(raw) + self._tell()
+            return b"".join(raw) + self.fail(failure)
         return b"".join(raw)
 
     def close(self) -> bytes:
@@ -135,6 +134,11 @@ class Meter:
         if self.measured.failure is None and not self.measured.complete:
             self.measured.failure = Failure("upstream_failed", "The upstream's answer was cut short.")
         return rest + self._tell()
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+        self.measured.failure = self.measured.failure or failure
+        return self._tell()
 
     def _count(self, data: bytes) -> bool:
         understood = self._tally.add(data)

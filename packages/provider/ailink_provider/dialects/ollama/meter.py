@@ -48,15 +48,22 @@ class StreamMeter:
         try:
             lines = self._lines.feed(chunk)
         except Failure as failure:
-            return self._break(failure)
+            return self.fail(failure)
         return b"".join([self._forward(line) for line in lines])
 
     def close(self) -> bytes:
         """The upstream closed: return what is left to forward, and the error if the stream was not complete."""
         rest = b"".join([self._forward(line + b"\n") for line in self._lines.close()])
         if not self.measured.complete:
-            rest += self._break(Failure("upstream_failed", replies.CUT_SHORT))
+            rest += self.fail(Failure("upstream_failed", replies.CUT_SHORT))
         return rest
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+        if self.measured.failure is not None:
+            return b""
+        self.measured.failure = failure
+        return errors.write_stream_error(failure, self._request_id) if self._forwarding else b""
 
     def _forward(self, raw: bytes) -> bytes:
         if self.measured.failure is not None or not raw.strip():
@@ -64,18 +71,12 @@ class StreamMeter:
         try:
             line = _decode(raw)
         except UNREADABLE:
-            return self._break(Failure("upstream_failed", replies.NOT_JSON))
+            return self.fail(Failure("upstream_failed", replies.NOT_JSON))
         if line.error:
-            return self._break(errors.stream_error({"error": line.error}))
+            return self.fail(errors.stream_error({"error": line.error}))
         self._called = _tally(self.measured, line, self._called)
         self._forwarding = True
         return raw
-
-    def _break(self, failure: Failure) -> bytes:
-        if self.measured.failure is not None:
-            return b""
-        self.measured.failure = failure
-        return errors.write_stream_error(failure, self._request_id) if self._forwarding else b""
 
 
 def measure(body: bytes) -> Measured:

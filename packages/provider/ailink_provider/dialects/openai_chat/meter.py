@@ -104,7 +104,7 @@ class StreamMeter:
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:
-            return self._break(failure)
+            return self.fail(failure)
         return b"".join([self._forward(frame) for frame in frames])
 
     def close(self) -> bytes:
@@ -113,8 +113,15 @@ class StreamMeter:
         if rest:
             rest = rest.rstrip(b"\r\n") + b"\n\n"
         if not self.measured.complete:
-            rest += self._break(Failure("upstream_failed", CUT_SHORT))
+            rest += self.fail(Failure("upstream_failed", CUT_SHORT))
         return rest
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+        if self.measured.failure is not None:
+            return b""
+        self.measured.failure = failure
+        return errors.write_stream_error(failure, self._request_id) if self._forwarding else b""
 
     def _counts(self, chunk: bytes) -> bool:
         """Count a chunk of whole events that only bring more of a choice; return whether it is one."""
@@ -150,7 +157,7 @@ class StreamMeter:
         except UNREADABLE:
             return self._forward_oddity(frame, data)
         if body.error or frame.event == b"error":
-            return self._break(errors.stream_error(msgspec.json.decode(data)))
+            return self.fail(errors.stream_error(msgspec.json.decode(data)))
         _tally(self.measured, body)
         if self._hides_usage and body.usage is not None and not body.choices:
             return b""
@@ -168,20 +175,14 @@ class StreamMeter:
         try:
             chunk = as_object(msgspec.json.decode(data))
         except UNREADABLE:
-            return self._break(Failure("upstream_failed", NOT_JSON))
+            return self.fail(Failure("upstream_failed", NOT_JSON))
         if frame.event == b"error" or chunk.get("error"):
-            return self._break(errors.stream_error(chunk))
+            return self.fail(errors.stream_error(chunk))
         _tally_leniently(self.measured, chunk)
         if self._hides_usage and not chunk.get("choices") and chunk.get("usage"):
             return b""
         self._forwarding = True
         return frame.raw
-
-    def _break(self, failure: Failure) -> bytes:
-        if self.measured.failure is not None:
-            return b""
-        self.measured.failure = failure
-        return errors.write_stream_error(failure, self._request_id) if self._forwarding else b""
 
 
 def measure(body: bytes) -> Measured:

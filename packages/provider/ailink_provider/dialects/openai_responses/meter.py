@@ -61,7 +61,7 @@ class StreamMeter:
         try:
             frames = self._frames.feed(chunk)
         except Failure as failure:
-            return self._break(failure)
+            return self.fail(failure)
         return b"".join([self._forward(frame) for frame in frames])
 
     def close(self) -> bytes:
@@ -70,8 +70,17 @@ class StreamMeter:
         if rest:
             rest = rest.rstrip(b"\r\n") + b"\n\n"
         if not self.measured.complete:
-            rest += self._break(Failure("upstream_failed", CUT_SHORT))
+            rest += self.fail(Failure("upstream_failed", CUT_SHORT))
         return rest
+
+    def fail(self, failure: Failure) -> bytes:
+        """The stream broke: return the error that tells the client, if anything was forwarded and none was told."""
+        if self.measured.failure is not None:
+            return b""
+        self.measured.failure = failure
+        if self._held is not None:
+            return b""
+        return errors.broken(failure, _response(self._response), self._number, self._request_id)
 
     def _spoken(self, chunk: bytes) -> bool:
         """Count a chunk of nothing but words; return whether it is one."""
@@ -103,9 +112,9 @@ class StreamMeter:
         except msgspec.ValidationError:
             event = _Event()  # JSON, but nothing of the API's
         except UNREADABLE:
-            return self._break(Failure("upstream_failed", NOT_JSON))
+            return self.fail(Failure("upstream_failed", NOT_JSON))
         if event.type in ("error", "response.failed") or frame.event == b"error" or (event.error and not event.type):
-            return self._break(_failure(event, frame.data))
+            return self.fail(_failure(event, frame.data))
         if event.type in OPENING and self._held is not None:
             self._response = event.response
             self._held.append(frame.raw)
@@ -121,14 +130,6 @@ class StreamMeter:
             self.measured.characters += len(event.delta)
         elif event.type in TERMINAL:
             _read(self.measured, _response(event.response))
-
-    def _break(self, failure: Failure) -> bytes:
-        if self.measured.failure is not None:
-            return b""
-        self.measured.failure = failure
-        if self._held is not None:
-            return b""
-        return errors.broken(failure, _response(self._response), self._number, self._request_id)
 
 
 def _failure(event: _Event, data: bytes) -> Failure:
