@@ -422,6 +422,12 @@ def test_every_candidate_finishes_in_the_last_chunk(chats: Any, chat: Callable[.
     ] == [[{"token": "a", "logProbability": -0.5}]]
 
 
+def test_an_answer_that_says_nothing_finishes_too(chats: Any, arrays: Any, chat: Callable[..., Chat]) -> None:
+    for operation in (chats, arrays):
+        [last] = written(operation, chat(), [MessageStart("1", "m"), MessageDelta(), MessageEnd()])
+        assert [candidate["finishReason"] for candidate in last["candidates"]] == ["STOP"]
+
+
 def test_a_call_that_ends_first_waits_for_the_one_that_began_first(chats: Any, chat: Callable[..., Chat]) -> None:
     events = [
         MessageStart("r", "m"),

@@ -258,7 +258,7 @@ class Writer:
         last = [
             {**write_candidate(choice, []), **self._ends.get(choice, unsaid),
              **write_notes(self._notes.get(choice, []))}
-            for choice in sorted(self._choices | self._ends.keys())
+            for choice in sorted(self._choices | self._ends.keys()) or [0]  # one that said nothing has ended, too
         ]
         body = {"candidates": last, **self._stamp}
         if self._usage is not None:
