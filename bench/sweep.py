@@ -26,6 +26,9 @@ def measure(plan: Plan) -> Results:
         for server in servers[1:]:
             with unary.awake(server):
                 most = min(MOST, wrk(server.small, CONNECTIONS, max(1, plan.seconds / 2), folder).rate)
+                if round(most * plan.open_seconds) == 0:
+                    missing.append({"name": server.name, "why": f"it answers nothing to {CONNECTIONS} connections"})
+                    continue
                 points = [arrivals(server.small, most * share, plan.open_seconds) for share in SHARES]
             rows.append({
                 "name": server.name, "closed": most, "points": [point._asdict() for point in points],

@@ -33,6 +33,7 @@ class App:
         self.release = asyncio.Event()
         self.paths: list[str] = []
         self.headers: list[list[bytes]] = []
+        self.pieces: list[int] = []  # how much of a body came at once
         self.scripts: dict[str, list[dict[str, Any]]] = {}  # what is sent, by path
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -48,6 +49,7 @@ class App:
         message = await receive()
         while message["type"] == "http.request":
             body += message["body"]
+            self.pieces.append(len(message["body"]))
             if not message["more_body"]:
                 break
             message = await receive()
@@ -293,6 +295,20 @@ async def test_what_an_answer_takes_is_nobodys_deadline(running: Running, patien
     await asyncio.sleep(2 * SHORT)
     running.app.release.set()
     assert await connection.answer() == b"ok"
+
+
+async def test_a_body_that_trickles_in_wakes_the_application_once(
+    running: Running, patience: Callable[..., None]
+) -> None:
+    patience()
+    connection = await running.connect()
+    connection.send(POST % (b"slow", 40))
+    await trickle(connection, b"x" * 40)
+    assert await connection.answer() == b"x" * 40
+    assert running.app.pieces == [40]
+    connection.send(POST % (b"large", 3 * module.BODY_BYTES) + b"x" * 3 * module.BODY_BYTES)
+    assert len(await connection.answer()) == len(running.app.large)
+    assert sum(running.app.pieces) == 40 + 3 * module.BODY_BYTES
 
 
 # --- keeping alive, pipelines ------------------------------------------------------------------------

@@ -27,7 +27,7 @@ BODY_SECONDS = 120.0
 KEEP_ALIVE_SECONDS = 75.0
 STALL_SECONDS = 120.0
 HEADER_BYTES = 64 * 1024  # beyond what one read of the socket brings
-BODY_BYTES = 64 * 1024  # of a body that wait for the application before the connection is read no further
+BODY_BYTES = 64 * 1024  # of a body that is not complete, for which the application is woken and no more is read
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 section 5.6.2, in lower case
 _OURS = frozenset((b"transfer-encoding", b"connection"))  # of the connection, so that no application may write them
@@ -339,14 +339,16 @@ class _Call:
     # --- the connection's side -------------------------------------------------------------------------
 
     def feed(self, body: bytes) -> None:
-        """Take a piece of the body; one that is answered already needs no more."""
+        """Take a piece of the body, and wake the application for much of it only: whoever sends a byte at a time costs
+        next to nothing. One that is answered already needs no more.
+        """
         if self.complete:
             return
         self._pieces.append(body)
         self._size += len(body)
         if self._size > BODY_BYTES:
             self._connection.hold_back()
-        self._tell()
+            self._tell()
 
     def end(self) -> None:
         """The body is complete."""
