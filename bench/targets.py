@@ -132,9 +132,11 @@ def _tokens(found: Found) -> tuple[str, bool]:
     rows = _part(found, "growth")["tokens"]
     few = next(row for row in rows if row["tokens"] >= min(10, rows[-1]["tokens"]))
     many = rows[-1]
-    ratio = many["next_us"] / few["next_us"]
+    # The first call is the one that looks its token up; the next finds it in memory.
+    ratio = many["first_us"] / few["first_us"]
     return (
-        f"{many['next_us']:.0f} us among {many['tokens']:,}, {few['next_us']:.0f} us among {few['tokens']:,}",
+        f"{many['first_us']:.0f} us for the first call among {many['tokens']:,}, {few['first_us']:.0f} among "
+        f"{few['tokens']:,}",
         ratio <= 1.1,
     )
 
