@@ -1,6 +1,7 @@
 """Each call leaves one record that says what happened, before its last byte, whatever client and upstream send."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ailink_gateway import delivery
 from ailink_gateway.app import Gateway
 from ailink_gateway.backends.spool import LINE_LIMIT, Spool
 from ailink_gateway.chain import Chain, ChainKey, Node
@@ -71,6 +73,39 @@ async def chunks(*parts: bytes | BaseException) -> AsyncGenerator[bytes, None]:
         if isinstance(part, BaseException):
             raise part
         yield part
+
+
+# --- nothing stays behind ----------------------------------------------------------------------------
+
+
+async def test_a_call_that_lasted_waits_for_no_garbage_collector(
+    make_exchange: MakeExchange, journal: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its departure was watched and its end awaited: neither may leave a circle, as the collector comes rarely."""
+    monkeypatch.setattr(delivery, "WATCH_SECONDS", 0.001)
+
+    async def lasting() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        await asyncio.wait_for(client.receiving.wait(), PATIENCE)  # the client is watched now
+        yield b"two"
+
+    async def call() -> None:
+        exchange = read(make_exchange())
+        exchange.endings.append(lambda: exchange.warnings.append("ended"))
+        await Record(journal)(exchange, answering(Reply(200, [], lasting())))
+
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await call()
+        await asyncio.sleep(0)  # the watch ends
+        gc.collect()
+        left = [type(kept).__name__ for kept in gc.garbage if isinstance(kept, Exchange | delivery.Departure)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert left == []
+    assert client.body == b"onetwo"
 
 
 # --- once, whatever happens --------------------------------------------------------------------------

@@ -87,6 +87,7 @@ class Departure:
         self._calls.discard(self)
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None  # what it was cancelled in refers to this, and such circles wait long to be collected
 
 
 async def deliver(exchange: Exchange, reply: Reply, settle: Callable[[], None], departure: Departure) -> None:

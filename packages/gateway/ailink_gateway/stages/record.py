@@ -82,6 +82,7 @@ class Record:
         exchange.recorded = True
         for ending in exchange.endings:
             ending()
+        exchange.endings.clear()  # they refer to the exchange, which would wait for the garbage collector
         if exchange.error_code is not None and _is_strangers(exchange):
             if self._meter is not None:
                 self._meter.refuse(exchange.error_code, exchange.id, exchange.client_ip)
