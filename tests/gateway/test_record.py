@@ -78,8 +78,9 @@ async def chunks(*parts: bytes | BaseException) -> AsyncGenerator[bytes, None]:
 # --- nothing stays behind ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("leaves", [False, True])
 async def test_a_call_that_lasted_waits_for_no_garbage_collector(
-    make_exchange: MakeExchange, journal: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+    make_exchange: MakeExchange, journal: Any, client: Any, monkeypatch: pytest.MonkeyPatch, leaves: bool
 ) -> None:
     """Its departure was watched and its end awaited: neither may leave a circle, as the collector comes rarely."""
     monkeypatch.setattr(delivery, "WATCH_SECONDS", 0.001)
@@ -87,6 +88,9 @@ async def test_a_call_that_lasted_waits_for_no_garbage_collector(
     async def lasting() -> AsyncGenerator[bytes, None]:
         yield b"one"
         await asyncio.wait_for(client.receiving.wait(), PATIENCE)  # the client is watched now
+        if leaves:
+            client.gone.set()
+            await asyncio.sleep(PATIENCE)
         yield b"two"
 
     async def call() -> None:
@@ -97,7 +101,7 @@ async def test_a_call_that_lasted_waits_for_no_garbage_collector(
     gc.collect()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
-        await call()
+        await asyncio.wait([asyncio.create_task(call())], timeout=PATIENCE)
         await asyncio.sleep(0)  # the watch ends
         gc.collect()
         left = [type(kept).__name__ for kept in gc.garbage if isinstance(kept, Exchange | delivery.Departure)]
@@ -105,7 +109,8 @@ async def test_a_call_that_lasted_waits_for_no_garbage_collector(
         gc.set_debug(0)
         gc.garbage.clear()
     assert left == []
-    assert client.body == b"onetwo"
+    assert client.body == (b"one" if leaves else b"onetwo")
+    assert [record.outcome for record in journal.records] == ["cancelled" if leaves else "answered"]
 
 
 # --- once, whatever happens --------------------------------------------------------------------------

@@ -87,7 +87,8 @@ class Departure:
         self._calls.discard(self)
         if self._watch is not None:
             self._watch.cancel()
-            self._watch = None  # what it was cancelled in refers to this, and such circles wait long to be collected
+        # What a task was cancelled in refers to this, and such circles wait long for the garbage collector.
+        self._watch = self._task = None
 
 
 async def deliver(exchange: Exchange, reply: Reply, settle: Callable[[], None], departure: Departure) -> None:
