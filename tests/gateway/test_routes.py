@@ -34,6 +34,7 @@ def test_another_method_on_it_is_refused_in_its_dialect(
 ) -> None:
     route = match(other, path, b"")
     assert (route.kind, route.refusal, route.dialect.name) == ("closed", "method_not_allowed", dialect)
+    assert route.allow == method
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,7 @@ def test_the_models_name_is_taken_as_the_path_has_it(name: str) -> None:
 def test_geminis_other_verbs_are_closed_in_its_dialect(method: str, path: str, refusal: str) -> None:
     route = match(method, path, b"")
     assert (route.kind, route.dialect.name, route.refusal) == ("closed", "gemini", refusal)
+    assert route.allow == ("POST" if refusal == "method_not_allowed" else "")
 
 
 @pytest.mark.parametrize(

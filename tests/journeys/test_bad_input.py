@@ -446,7 +446,9 @@ class TestRoutes:
         for method, path, name in METHODS:
             with subtests.test(f"{method} {path}"):
                 client = next(client for client in CLIENTS if client.name == name)
-                seen.append(refused(client, call.request(method, path), 405, "method_not_allowed"))
+                response = call.request(method, path)
+                seen.append(refused(client, response, 405, "method_not_allowed"))
+                assert response.headers["allow"] == ("GET" if path.endswith("/models") else "POST")
         untouched(upstream, record_of, 405, "method_not_allowed", *seen)
 
     @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -22,8 +22,8 @@ class Route(Struct, frozen=True):
     """Where a request leads.
 
     kind: "model" asks a model, "models" lists them, "api" goes to the token's own upstream, "closed" is refused with
-    the code ``refusal``. dialect: how the client speaks, errors included. model and stream are set where the path says
-    them; service is the name of the registered API that the path is below.
+    the code ``refusal``, and ``allow`` is the method that would not be. dialect: how the client speaks, errors included.
+    model and stream are set where the path says them; service is the name of the registered API that the path is below.
     """
 
     kind: Kind
@@ -32,6 +32,7 @@ class Route(Struct, frozen=True):
     model: str | None = None
     stream: bool | None = None
     refusal: str = "not_found"
+    allow: str = ""
     service: str | None = None
 
 
@@ -103,7 +104,9 @@ def _verb(method: str, found: re.Match[str], query: bytes) -> Route:
     dialect = dialects()["gemini"]
     model, verb = found[1], found[2]
     if method != "POST" or verb not in VERBS:
-        return Route("closed", dialect, refusal="not_found" if verb not in VERBS else "method_not_allowed")
+        if verb not in VERBS:
+            return Route("closed", dialect)
+        return Route("closed", dialect, refusal="method_not_allowed", allow="POST")
     operation, stream = VERBS[verb]
     if stream and b"alt=sse" not in query.split(b"&"):
         operation = "chat_array"
@@ -119,7 +122,7 @@ def _other(method: str, path: str) -> Route:
         return Route("models", dialects()["gemini"] if found[1] == "/v1beta" else dialect, "models", found[2])
     if _CLOSED.fullmatch(path):
         return Route("closed", dialect)
-    for (_, known), route in _table().items():
+    for (allowed, known), route in _table().items():
         if known == path:
-            return Route("closed", route.dialect, refusal="method_not_allowed")
+            return Route("closed", route.dialect, refusal="method_not_allowed", allow=allowed)
     return Route("api", dialect)

@@ -96,6 +96,7 @@ def _is_its_own(path: str) -> bool:
 def _closed(exchange: Exchange) -> Failure:
     exchange.body_read = True
     if exchange.route.refusal == "method_not_allowed":
+        exchange.response_headers.append((b"allow", exchange.route.allow.encode()))
         return Failure("method_not_allowed", f"{exchange.method} is not allowed on {exchange.path[:128]}.")
     return Failure("not_found", f"{exchange.path[:128]} is not served by this gateway.")
 
