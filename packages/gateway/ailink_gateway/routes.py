@@ -22,8 +22,9 @@ class Route(Struct, frozen=True):
     """Where a request leads.
 
     kind: "model" asks a model, "models" lists them, "api" goes to the token's own upstream, "closed" is refused with
-    the code ``refusal``, and ``allow`` is the method that would not be. dialect: how the client speaks, errors included.
-    model and stream are set where the path says them; service is the name of the registered API that the path is below.
+    the code ``refusal``, and ``allow`` is the method that would not be. dialect: how the client speaks, errors
+    included. model and stream are set where the path says them; service is the name of the registered API that the
+    path is below.
     """
 
     kind: Kind
