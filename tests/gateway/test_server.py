@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from ailink_gateway import http1 as module
 from ailink_gateway.http1 import Connection as End
+from ailink_gateway.http_call import BODY_BYTES
 from ailink_gateway.server import Server, server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all: to start and stop one takes 0.2 s
@@ -306,9 +307,9 @@ async def test_a_body_that_trickles_in_wakes_the_application_once(
     await trickle(connection, b"x" * 40)
     assert await connection.answer() == b"x" * 40
     assert running.app.pieces == [40]
-    connection.send(POST % (b"large", 3 * module.BODY_BYTES) + b"x" * 3 * module.BODY_BYTES)
+    connection.send(POST % (b"large", 3 * BODY_BYTES) + b"x" * 3 * BODY_BYTES)
     assert len(await connection.answer()) == len(running.app.large)
-    assert sum(running.app.pieces) == 40 + 3 * module.BODY_BYTES
+    assert sum(running.app.pieces) == 40 + 3 * BODY_BYTES
 
 
 # --- keeping alive, pipelines ------------------------------------------------------------------------

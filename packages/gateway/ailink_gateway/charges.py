@@ -27,8 +27,6 @@ _any = msgspec.json.Decoder(Any)
 
 def asked_tier(members: Mapping[str, msgspec.Raw]) -> str | None:
     """Return the service tier that a request asks for, the dear one if it asks for two; None if it does not say."""
-    if members.keys().isdisjoint(_TIER_FIELDS):
-        return None
     if _none_stands_in(members):  # nearly always
         return None
     words = [_any.decode(members[field]) for field in _TIER_FIELDS if field in members]

@@ -21,13 +21,10 @@ class Departures:
     def __init__(self) -> None:
         self._calls: set[Departure] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def expect(self, exchange: Exchange) -> "Departure":
         """Return the departure of a call that begins now, in the task that serves it."""
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         departure = Departure(exchange, self._calls, asyncio.current_task(loop))
         self._calls.add(departure)
         if self._timer is None:

@@ -106,7 +106,7 @@ class Target(NamedTuple):
 
     def price(self, now: float) -> Price | None:
         """Return the price that counts: the known one, else the fallback, else None."""
-        return self.own_price or price(self.prices, self.model, now) or self.fallback
+        return self.known_price(now) or self.fallback
 
 
 class Breaker(Struct, frozen=True):

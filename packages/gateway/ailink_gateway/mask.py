@@ -28,10 +28,7 @@ class Mask:
         """Return the bytes that are safe to send now; a tail that may begin the secret is held back."""
         if not self._spellings:
             return chunk
-        data = self._held + chunk if self._held else chunk
-        for secret in self._spellings:
-            if secret in data:
-                data = data.replace(secret, b"*" * len(secret))
+        data = masked(self._spellings, self._held + chunk if self._held else chunk)
         if not data or data[-1] not in self._bytes:  # no secret can have begun: nearly every chunk ends with a line
             self._held = b""
             return data

@@ -86,7 +86,6 @@ def server(app: Any, host: str, port: int, announce: Callable[[int], None], clos
             host=host,
             port=port,
             loop="uvloop",
-            http=Connection,
             ws="none",
             lifespan="on",
             log_config=None,

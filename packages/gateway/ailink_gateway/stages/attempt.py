@@ -38,7 +38,7 @@ class Attempt:
 
     async def __call__(self, exchange: Exchange, proceed: Proceed) -> Reply:
         if exchange.deadline is None:
-            exchange.deadline = exchange.started_at + self._call_seconds
+            exchange.deadline = get_running_loop().time() + self._call_seconds
         grant, targets = exchange.grant, exchange.targets
         assert grant is not None  # Authenticate stands before this stage
         if len(targets) == 1 and exchange.retry is None:

@@ -56,7 +56,6 @@ class RateLimit(Struct, frozen=True):
     foresee = apply  # in shadow mode it has counters of its own
 
 
-
 def _named(facts: Facts, name: object) -> tuple[str, ...]:
     # What a caller says of itself is believed of its own token only: else it could use up what others have.
     return str(facts.token_id or ""), str(name or "")[:LONGEST_NAME]

@@ -129,7 +129,6 @@ class Meter:
         held, self._held = self._held, None
         return b"".join(held)
 
-
     def _read(self, frame: Frame) -> bool:
         """Count what a frame holds; return whether it is an error."""
         try:

@@ -57,7 +57,7 @@ def read_usage(value: Any) -> Usage | None:
         return None
     try:
         counted = msgspec.convert(value, Counted)
-    except (msgspec.ValidationError, OverflowError):
+    except msgspec.ValidationError:
         counted = msgspec.convert(_counts_of(value), Counted)
     return counted.canonical()
 
