@@ -354,7 +354,7 @@ class Accounts(RuleBasedStateMachine):
         self.clock = Clock()
         self.limits = {("token", "t"): token, ("token", "u"): {}, ("project", "p"): project}
         self.spent: dict[tuple[tuple[str, str], str], int] = defaultdict(int)
-        self.calls: dict[str, tuple[str, float, asyncio.Task[int], int, int]] = {}
+        self.calls: dict[str, tuple[str, float, asyncio.Future[int], int, int]] = {}
         self.number = 0
         self.generation = 1
         self.start()
@@ -384,6 +384,22 @@ class Accounts(RuleBasedStateMachine):
         )
         self.calls[name] = (token, at, task, least, most)
         self.turn()
+
+    @rule(token=st.sampled_from(TOKENS), nano=st.integers(0, 80))
+    def call_that_does_not_wait(self, token: str, nano: int) -> None:
+        self.number += 1
+        name, at = f"c{self.number}", self.clock.now
+        granted = self.ledger.reserve_at_once(name, token, "p", at, nano)
+        waits = any(self.ledger._accounts[scope].queue for scope in self.scopes(token))
+        room = all(
+            self.spent[scope, period] + self.held_in(scope, period) + nano <= self.limits[scope].get(kind, 10**9)
+            for scope in self.scopes(token) for kind, period in zip(KINDS, periods(at), strict=True)
+        )  # fmt: skip
+        assert granted is (room and not waits)
+        if granted:
+            held: asyncio.Future[int] = self.loop.create_future()
+            held.set_result(nano)
+            self.calls[name] = (token, at, held, nano, nano)
 
     @precondition(lambda self: self.held())
     @rule(data=st.data(), share=st.integers(0, 100), known=st.booleans())
@@ -445,6 +461,10 @@ class Accounts(RuleBasedStateMachine):
             for period in periods(at):
                 self.spent[scope, period] += nano
 
+    def held_in(self, scope: tuple[str, str], period: str) -> int:
+        mine = [self.calls[name] for name in self.held() if scope in self.scopes(self.calls[name][0])]
+        return sum(call.result() for _, at, call, _, _ in mine if period in periods(at))
+
     def held(self) -> list[str]:
         return [name for name, (_, _, task, _, _) in self.calls.items() if task.done() and not task.exception()]
 
@@ -453,9 +473,8 @@ class Accounts(RuleBasedStateMachine):
         today = periods(self.clock.now)
         for scope, limits in self.limits.items():
             account = self.ledger._accounts[scope]
-            mine = [self.calls[name] for name in self.held() if scope in self.scopes(self.calls[name][0])]
             for kind, period in zip(KINDS, today, strict=True):
-                held = sum(task.result() for _, at, task, _, _ in mine if period in periods(at))
+                held = self.held_in(scope, period)
                 assert account.total(period).spent == self.spent[scope, period]
                 assert account.total(period).held == held
                 if kind in limits:
@@ -480,7 +499,7 @@ class Accounts(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for _, _, task, _, _ in self.calls.values():
-            task.cancel()
+            task.cancel()  # does nothing to those that are over
             with contextlib.suppress(asyncio.CancelledError, Failure):
                 self.loop.run_until_complete(task)
         self.loop.close()

@@ -12,9 +12,10 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import Usage as Published
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ailink_provider.chat import Usage
-from ailink_provider.prices import Price, Rates, own_price, price
+from ailink_provider.prices import Price, Rates, own_price, price, with_service_tiers
 
 NOW = 1_790_000_000.0
 
@@ -170,6 +171,45 @@ def test_at_any_service_tier_a_call_costs_at_most_what_the_dearest_one_does() ->
     assert most[0] == most[1] == 2 * most[2]
     own = own_price({"input": Decimal(1), "output": Decimal(2)})
     assert (own.at("priority"), own.dearest) == (own, None)
+
+
+rate = st.integers(0, 100)
+tiers = st.dictionaries(
+    st.sampled_from([0, 100, 500]),
+    st.builds(Rates, above=st.just(0), input=rate, output=rate, cache_read=rate, cache_write=rate, cache_write_1h=rate,
+              input_audio=rate, output_audio=rate, reasoning=st.none() | rate, call=rate),
+    min_size=1,
+).map(lambda found: Price(tuple(
+    replace(rates, above=above if place else 0) for place, (above, rates) in enumerate(sorted(found.items()))
+)))  # fmt: skip
+
+
+@given(
+    tiers,
+    st.dictionaries(st.sampled_from(["flex", "fast"]), tiers, min_size=1),
+    st.integers(0, 1000),
+    *[st.booleans()] * 3,
+)
+def test_the_dearest_price_is_the_most_of_all_service_tiers(
+    usual: Price, others: dict[str, Price], tokens: int, caching: bool, hears: bool, speaks: bool
+) -> None:
+    flags = {"caching": caching, "hears": hears, "speaks": speaks}
+    found = with_service_tiers(usual, others)
+    assert found.dearest is not None
+    every = [one.most(tokens, **flags) for one in (usual, *others.values())]
+    most = found.dearest.most(tokens, **flags)
+    assert most.output == max(one.output for one in every)
+    assert max(one.fixed for one in every) <= most.fixed
+
+
+@given(tiers, st.data())
+def test_no_call_costs_more_than_its_most(found: Price, data: st.DataObject) -> None:
+    count = st.integers(0, 1000)
+    usage = Usage(input_tokens=data.draw(count), output_tokens=data.draw(count))
+    usage.cache_read_tokens = data.draw(st.integers(0, usage.input_tokens))
+    usage.reasoning_tokens = data.draw(st.integers(0, usage.output_tokens))
+    most = found.most(usage.input_tokens, caching=False, hears=False, speaks=False)
+    assert found.cost(usage) <= most.nano(usage.output_tokens)
 
 
 def test_a_price_of_ones_own() -> None:

@@ -57,7 +57,8 @@ class Exchange(Struct, eq=False):
 
     Money: ``caps`` are those of policies that the call is held to, beside the limits of its token and project;
     ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
-    was sent and nobody knows what it used; ``lost_nano`` what such attempts before this one count for.
+    was sent and nobody knows what it used; ``lost_nano`` what such attempts before this one count for; ``cost_nano``
+    what all of it cost, where that was found before its record.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Exchange(Struct, eq=False):
     caps: list[Cap] = field(default_factory=list)
     held_nano: int | None = None
     lost_nano: int = 0
+    cost_nano: int | None = None
     outstanding: bool = False
     warnings: list[str] = field(default_factory=list)
     response_headers: Headers = field(default_factory=list)

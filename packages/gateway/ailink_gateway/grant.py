@@ -16,7 +16,7 @@ from ailink_provider.auth import Auth
 from ailink_provider.builtin import providers
 from ailink_provider.catalog import Facts
 from ailink_provider.dialects import Dialect
-from ailink_provider.prices import Price, price
+from ailink_provider.prices import HOUR, Price, price_in_hour
 from ailink_provider.providers import Provider
 from ailink_provider.transport import Origin, Sender
 
@@ -102,11 +102,12 @@ class Target(NamedTuple):
 
     def known_price(self, now: float) -> Price | None:
         """Return the model's price at ``now`` (Unix seconds), or None if nobody knows it."""
-        return self.own_price or price(self.prices, self.model, now)
+        return self.own_price or price_in_hour(self.prices, self.model, int(now // HOUR))
 
     def price(self, now: float) -> Price | None:
         """Return the price that counts: the known one, else the fallback, else None."""
-        return self.known_price(now) or self.fallback
+        # As above: to ask that takes longer than to look the price up.
+        return self.own_price or price_in_hour(self.prices, self.model, int(now // HOUR)) or self.fallback
 
 
 class Breaker(Struct, frozen=True):

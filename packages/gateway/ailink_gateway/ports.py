@@ -189,6 +189,13 @@ class Ledger(Spending, Protocol):
     def limited(self, token_id: str | None, project_id: str) -> bool:
         """Whether any limit applies to the calls of a token. Takes a fraction of a microsecond."""
 
+    def reserve_at_once(
+        self, call_id: str, token_id: str | None, project_id: str, at: float, nano: int, caps: Sequence[Cap] = ()
+    ) -> bool:
+        """Hold ``nano`` as ``reserve`` does, if there is room for all of it now and nobody waits; return whether it is
+        held. False says nothing of why not.
+        """
+
     async def reserve(
         self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float,
         caps: Sequence[Cap] = (),

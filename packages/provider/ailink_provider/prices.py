@@ -17,7 +17,7 @@ from ailink_provider.chat import Usage
 
 _PICO_A_TOKEN = 1_000_000  # one USD per million tokens, in pico-dollars a token
 _PICO_A_CALL = 1_000_000_000  # one USD per thousand calls, in pico-dollars a call
-_HOUR = 3600
+HOUR = 3600
 _NANO = 1000  # pico-dollars
 _SERVICE_TIER_KEYS = ("service_tier", "speed")  # what the vendors call it
 
@@ -124,6 +124,10 @@ class Price(Struct, frozen=True):
         Args:
             caching, hears, speaks: whether input may be written to a cache, or be sound; whether sound may come back.
         """
+        if len(self.tiers) == 1 and not (caching or hears or speaks):  # nearly always
+            [rates] = self.tiers
+            dearest = max(rates.input, rates.cache_read)
+            return Most(rates.call + input_tokens * dearest, max(rates.output, rates.reasoning or 0))
         input_rate = output_rate = call = 0
         for rates in self.tiers:
             if rates.above and rates.above >= input_tokens:
@@ -158,8 +162,17 @@ def own_price(usd: Mapping[str, Decimal]) -> Price:
 
 def with_service_tiers(usual: Price, others: Mapping[str, Price]) -> Price:
     """Return the price of a model that is served at other tiers, too, by their names."""
-    every = dict.fromkeys(rates for one in (usual, *others.values()) for rates in one.tiers)
-    return Price(usual.tiers, others, Price(tuple(every))) if others else usual
+    return Price(usual.tiers, others, _dearest([usual, *others.values()])) if others else usual
+
+
+def _dearest(every: list[Price]) -> Price:
+    """Return what is, from each threshold on, the highest of every rate."""
+    tiers: list[Rates] = []
+    for above in sorted({rates.above for one in every for rates in one.tiers}):
+        there = [[rates for rates in one.tiers if rates.above <= above][-1] for one in every]
+        highest = {name: max(getattr(rates, name) or 0 for rates in there) for name in Rates.__struct_fields__}
+        tiers.append(Rates(**{**highest, "above": above}))
+    return Price(tuple(tiers))
 
 
 def price(source: str, model: str, now: float) -> Price | None:
@@ -170,16 +183,19 @@ def price(source: str, model: str, now: float) -> Price | None:
         model: the model's name, bare or with a vendor prefix.
         now: Unix seconds; some prices depend on the date and the time of day.
     """
-    return _price(source, model, int(now // _HOUR)) if source else None
+    return price_in_hour(source, model, int(now // HOUR))
 
 
 def warm() -> None:
     """Load the price table (about 0.2 s), so that no request waits for it."""
-    _price("openai", "gpt-4o", 0)
+    price_in_hour("openai", "gpt-4o", 0)
 
 
 @lru_cache(maxsize=4096)
-def _price(source: str, model: str, hour: int) -> Price | None:
+def price_in_hour(source: str, model: str, hour: int) -> Price | None:
+    """Return what ``price`` does, for an hour that is counted from 1970."""
+    if not source:
+        return None
     from genai_prices.data_snapshot import get_snapshot  # 160 ms: paid by whoever needs a price, not at start
 
     for name in dict.fromkeys((model, model.rpartition("/")[2])):
@@ -187,7 +203,7 @@ def _price(source: str, model: str, hour: int) -> Price | None:
             _, found = get_snapshot().find_provider_model(name, None, source, None)
         except LookupError:
             continue
-        return _priced(found, datetime.fromtimestamp(hour * _HOUR, UTC))
+        return _priced(found, datetime.fromtimestamp(hour * HOUR, UTC))
     return None
 
 

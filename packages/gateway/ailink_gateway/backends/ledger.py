@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ailink_gateway.exchange import Cap
 from ailink_gateway.ports import Spent
-from ailink_gateway.store.spend import KINDS, LIFETIME, Periods, periods
+from ailink_gateway.store.spend import DAY, KINDS, LIFETIME, Periods, periods
 from ailink_provider.errors import Failure
 
 QUEUE = 10_000  # calls that wait, in all
@@ -98,13 +98,14 @@ class _Bound(NamedTuple):
 
 class _Purse:
     """What a call spends from: the totals of all its accounts in the periods of one day, and what bounds them. Made
-    once for many calls, and again when a day or a limit is another.
+    once for many calls, and again when a day (counted from 1970) or a limit is another.
     """
 
-    __slots__ = ("accounts", "bounds", "edition", "totals", "where")
+    __slots__ = ("accounts", "bounds", "day", "edition", "totals", "where")
 
-    def __init__(self, accounts: tuple[Account, ...], where: Periods, edition: int) -> None:
-        self.accounts, self.where, self.edition = accounts, where, edition
+    def __init__(self, accounts: tuple[Account, ...], day: int, edition: int) -> None:
+        self.accounts, self.day, self.edition = accounts, day, edition
+        self.where = where = periods(day * DAY)
         self.totals = tuple(total for account in accounts for total in account.at(where))
         self.bounds = tuple(
             self._bound(account, kind, limit) for account in accounts for kind, limit in account.limits.items()
@@ -125,14 +126,14 @@ class _Call(Struct, eq=False):
     """A call that holds money, or waits to: then it stands in the line of the one account that it found in its way."""
 
     id: str
-    number: int
     payers: Payers
     at: float
-    least: int
-    most: int
     caps: Sequence[Cap]
     purse: _Purse
     nano: int = 0
+    number: int = 0
+    least: int = 0
+    most: int = 0
     parked: Account | None = None
     future: "asyncio.Future[int] | None" = None
 
@@ -201,16 +202,34 @@ class MemoryLedger:
         account = None if token_id is None else self._accounts.get(("token", token_id))
         return account is not None and bool(account.limits)
 
+    def reserve_at_once(
+        self, call_id: str, token_id: str | None, project_id: str, at: float, nano: int, caps: Sequence[Cap] = ()
+    ) -> bool:
+        """Hold money for a call if nothing stands in the way. See ``ports.Ledger``."""
+        payers = token_id, project_id
+        purse = self._purse(payers, at)
+        assert len(purse.accounts) == 1 + (token_id is not None)  # who makes a grant opens its accounts
+        for account in purse.accounts:
+            if account.queue:
+                return False
+        for _, total, limit, _, _ in purse.bounds_of(caps) if caps else purse.bounds:
+            if total.spent + total.held + nano > limit:
+                return False
+        self._held[call_id] = _Call(call_id, payers, at, caps, purse, nano)
+        for total in purse.totals:
+            total.held += nano
+        return True
+
     async def reserve(
         self, call_id: str, token_id: str | None, project_id: str, at: float, *, least: int, most: int, until: float,
         caps: Sequence[Cap] = (),
     ) -> int:
-        """Hold money for a call. See ``ports.Ledger``."""
+        """Hold money for a call, and wait for it. See ``ports.Ledger``."""
         self._number += 1
         payers = token_id, project_id
         purse = self._purse(payers, at)
-        assert len(purse.accounts) == 1 + (token_id is not None)  # who makes a grant opens its accounts
-        call = _Call(call_id, self._number, payers, at, least, most, caps, purse)
+        assert len(purse.accounts) == 1 + (token_id is not None)
+        call = _Call(call_id, payers, at, caps, purse, number=self._number, least=least, most=most)
         granted = self._try(call)
         if isinstance(granted, int):
             return granted
@@ -288,11 +307,11 @@ class MemoryLedger:
 
     def _purse(self, payers: Payers, at: float) -> _Purse:
         """Return what a call that starts ``at`` spends from. Of an account that is not open, nothing is known."""
-        purse, where = self._purses.get(payers), periods(at)
-        if purse is None or purse.where is not where or purse.edition != self._edition:
+        purse, day = self._purses.get(payers), int(at // DAY)
+        if purse is None or purse.day != day or purse.edition != self._edition:
             scopes = ("token", payers[0] or ""), ("project", payers[1])
             accounts = tuple(self._accounts[scope] for scope in scopes if scope in self._accounts)
-            purse = _Purse(accounts, where, self._edition)
+            purse = _Purse(accounts, day, self._edition)
             if len(accounts) == len(scopes) - (payers[0] is None):
                 self._purses[payers] = purse
         return purse

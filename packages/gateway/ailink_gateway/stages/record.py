@@ -10,23 +10,22 @@ import logging
 from time import monotonic
 
 from msgspec.json import encode
-from msgspec.structs import astuple
 
 from ailink_gateway import record as rows
-from ailink_gateway.charges import charge
+from ailink_gateway.charges import billed, charge
 from ailink_gateway.delivery import Departures, deliver
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.ports import Bodies, Journal, Meter
 from ailink_gateway.stages import Proceed
 from ailink_gateway.trace import read_traceparent, span_of
 from ailink_gateway.transcript import transcribe
-from ailink_provider.chat import Usage
 from ailink_provider.errors import Failure
 
 logger = logging.getLogger("ailink")
 
 LONGEST_WAIT = 86_400  # seconds that an upstream may have a client wait
 UNAVAILABLE = 503
+_AROUND_TAG = len('["",""],')
 
 
 class Record:
@@ -124,7 +123,7 @@ def refuse(exchange: Exchange, failure: Failure) -> Reply:
 def row(exchange: Exchange) -> rows.Record:
     """Return the record of an exchange as far as it came."""
     measured, target, grant, route = exchange.measured, exchange.target, exchange.grant, exchange.route
-    usage = _plausible(measured.usage) if route.operation != "count_tokens" else None
+    usage = billed(exchange)
     failed = exchange.error_code is not None
     trace = read_traceparent(exchange.headers.get(b"traceparent"))
     parent = _named(exchange, b"x-parent-span-id")
@@ -168,7 +167,7 @@ def row(exchange: Exchange) -> rows.Record:
         usage.cache_write_tokens if usage else None,  # cache_write_tokens
         usage.reasoning_tokens if usage else None,  # reasoning_tokens
         exchange.usage_estimated,  # usage_estimated
-        charge(exchange, usage),  # cost_nano
+        charge(exchange, usage) if exchange.cost_nano is None else exchange.cost_nano,  # cost_nano
         False,  # cache_hit
         exchange.streaming,  # is_streaming
         finish,  # finish_reason
@@ -192,6 +191,8 @@ def _named(exchange: Exchange, name: bytes) -> str | None:
 
 
 def _tags(tags: dict[str, str]) -> dict[str, str] | None:
+    if rows.is_plain("".join([*tags, *tags.values()]), rows.LIST_LIMIT - _AROUND_TAG * len(tags)):  # nearly always
+        return tags
     short = [[rows.capped(name, rows.NAME_LIMIT), rows.capped(value, rows.NAME_LIMIT)] for name, value in tags.items()]
     kept = rows.capped_list(short)
     return None if kept is None else dict(kept)
@@ -205,15 +206,3 @@ def _short(*texts: str | None) -> tuple[str | None, ...]:
     """Return names as a record can hold them: nearly always as they are, which one look at all of them tells."""
     together = "".join([text for text in texts if text is not None])
     return texts if rows.is_plain(together, rows.NAME_LIMIT) else tuple(map(_name, texts))
-
-
-def _plausible(usage: Usage | None) -> Usage | None:
-    """Return usage in which every count can be stored: an upstream may say anything, and one row that the store refuses
-    would hold up all behind it.
-    """
-    if usage is None:
-        return None
-    counts = astuple(usage)
-    if min(counts) >= 0 and max(counts) <= rows.COUNT_LIMIT:
-        return usage
-    return Usage(*(min(max(count, 0), rows.COUNT_LIMIT) for count in counts))

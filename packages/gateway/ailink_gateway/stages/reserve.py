@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from ailink_gateway.bound import DEFAULT_OUTPUT, Claim, limit_output
-from ailink_gateway.charges import FREE, charge
+from ailink_gateway.charges import FREE, billed, charge
 from ailink_gateway.exchange import Exchange, Headers, Reply
 from ailink_gateway.grant import Grant
 from ailink_gateway.ports import Ledger
@@ -53,23 +53,22 @@ class Reserve:
         limit = claim.asked.limit
         if claim.sends_default:
             limit = DEFAULT_OUTPUT
-        most = claim.most(limit)
-        until = asyncio.get_running_loop().time() + WAIT_SECONDS
-        try:
-            granted = await self._ledger.reserve(
-                exchange.id,
-                grant.token_id,
-                grant.project_id,
-                exchange.created_at,
-                least=most if where is None else min(most, claim.most(claim.least_limit)),
-                most=most,
-                until=until if exchange.deadline is None else min(until, exchange.deadline),
-                caps=exchange.caps,
-            )
-        except Failure as failure:
-            if failure.policy_name is not None:
-                exchange.policy_result, exchange.policy_name = "deny", failure.policy_name
-            raise
+        granted = most = claim.most(limit)
+        who = exchange.id, grant.token_id, grant.project_id, exchange.created_at
+        if not self._ledger.reserve_at_once(*who, most, exchange.caps):
+            until = asyncio.get_running_loop().time() + WAIT_SECONDS
+            try:
+                granted = await self._ledger.reserve(
+                    *who,
+                    least=most if where is None else min(most, claim.most(claim.least_limit)),
+                    most=most,
+                    until=until if exchange.deadline is None else min(until, exchange.deadline),
+                    caps=exchange.caps,
+                )
+            except Failure as failure:
+                if failure.policy_name is not None:
+                    exchange.policy_result, exchange.policy_name = "deny", failure.policy_name
+                raise
         exchange.held_nano = granted
         if where is None:
             return
@@ -86,7 +85,8 @@ class Reserve:
     def _headers(self, exchange: Exchange, grant: Grant, streamed: bool) -> Headers:
         own = exchange.held_nano or 0
         if not streamed and exchange.held_nano is not None:
-            own = charge(exchange, exchange.measured.usage) or 0
+            exchange.cost_nano = charge(exchange, billed(exchange))
+            own = exchange.cost_nano or 0
         left = self._ledger.remaining(grant.token_id, grant.project_id, exchange.created_at, exchange.caps)
         return [(_REMAINING[kind], _usd(max(nano - own, 0))) for kind, nano in left.items()]
 

@@ -20,7 +20,7 @@ from ailink_provider.errors import Failure
 KINDS = ("daily", "monthly", "lifetime")
 LIFETIME = "lifetime"
 _HOUR = 3600
-_DAY = 86_400
+DAY = 86_400
 
 Periods = tuple[str, str, str]
 
@@ -44,12 +44,12 @@ class Spend(NamedTuple):
 
 def periods(at: float) -> Periods:
     """Return the periods that a moment (Unix seconds) lies in, in the order of ``KINDS``."""
-    return _periods(int(at) // _DAY)
+    return _periods(int(at) // DAY)
 
 
 @lru_cache(maxsize=64)
 def _periods(day: int) -> Periods:
-    date = datetime.fromtimestamp(day * _DAY, UTC)
+    date = datetime.fromtimestamp(day * DAY, UTC)
     return date.strftime("%Y-%m-%d"), date.strftime("%Y-%m"), LIFETIME
 
 
@@ -98,7 +98,7 @@ def add_to_totals(connection: Connection, batch: Sequence[Record]) -> None:
     # By caller and day, as most records of a batch have both in common; the database adds up what those share.
     sums: defaultdict[tuple[str | None, str | None, int], list[int]] = defaultdict(lambda: [0, 0, 0])
     for record in batch:
-        total = sums[record.token_id, record.project_id, int(record.created_at) // _DAY]
+        total = sums[record.token_id, record.project_id, int(record.created_at) // DAY]
         total[0] += record.cost_nano or 0
         total[1] += 1
         total[2] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
