@@ -464,7 +464,7 @@ async def test_the_callers_key_never_goes_where_the_token_does_not_point(
 # --- what comes back ---------------------------------------------------------------------------------
 
 
-def test_an_apis_answer_keeps_its_headers_but_those_of_its_hop(make_upstream: MakeUpstream) -> None:
+def test_an_apis_answer_keeps_its_headers_but_those_of_its_hop(make_exchange: MakeExchange) -> None:
     sent = [
         (b"content-type", b"application/json"), (b"content-length", b"2"), (b"etag", b'"e"'), (b"location", b"/y"),
         (b"retry-after", b"3"), (b"x-ratelimit-remaining", b"9"), (b"www-authenticate", b"Basic"),
@@ -476,12 +476,19 @@ def test_an_apis_answer_keeps_its_headers_but_those_of_its_hop(make_upstream: Ma
         (b"connection", b"x-hop-2"), (b"x-hop", b"1"), (b"x-hop-2", b"1"), (b"keep-alive", b"timeout=5"),
         (b"upgrade", b"h2c"), (b"alt-svc", b"h3"), (b"server", b"s"), (b"date", b"d"), (b"trailer", b"t"),
     ]  # fmt: skip
-    assert api_reply_headers(Response(200, [*stay, *sent]), ()) == sent
+    assert api_reply_headers(make_exchange(), Response(200, [*stay, *sent]), ()) == sent
+
+
+def test_an_apis_limits_are_not_beside_those_of_the_call(make_exchange: MakeExchange) -> None:
+    exchange = make_exchange()
+    exchange.response_headers.append((b"x-ratelimit-limit-tokens", b"5"))
+    headers = [(b"x-ratelimit-remaining", b"9"), (b"x_ratelimit_scope", b"s"), (b"etag", b"e")]
+    assert api_reply_headers(exchange, Response(200, headers), ()) == [(b"etag", b"e")]
 
 
 @pytest.mark.parametrize(("status", "kept"), [(200, True), (206, True), (404, True), (204, False), (304, False)])
-def test_a_length_without_a_body_is_not_passed_on(status: int, kept: bool) -> None:
-    headers = api_reply_headers(Response(status, [(b"content-length", b"5"), (b"etag", b"e")]), ())
+def test_a_length_without_a_body_is_not_passed_on(make_exchange: MakeExchange, status: int, kept: bool) -> None:
+    headers = api_reply_headers(make_exchange(), Response(status, [(b"content-length", b"5"), (b"etag", b"e")]), ())
     assert dict(headers) == {b"etag": b"e", **({b"content-length": b"5"} if kept else {})}
 
 

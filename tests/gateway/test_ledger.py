@@ -390,7 +390,7 @@ class Accounts(RuleBasedStateMachine):
         self.number += 1
         name, at = f"c{self.number}", self.clock.now
         granted = self.ledger.reserve_at_once(name, token, "p", at, nano)
-        waits = any(self.ledger._accounts[scope].queue for scope in self.scopes(token))
+        waits = any(account.queue for account in self.ledger._accounts.values())
         room = all(
             self.spent[scope, period] + self.held_in(scope, period) + nano <= self.limits[scope].get(kind, 10**9)
             for scope in self.scopes(token) for kind, period in zip(KINDS, periods(at), strict=True)

@@ -13,7 +13,7 @@ from ailink_gateway.backends.ledger import MESSAGE, MemoryLedger
 from ailink_gateway.backends.settlement import SettlingJournal
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.bound import DEFAULT_OUTPUT
-from ailink_gateway.exchange import Exchange
+from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant, Snapshot, Target
 from ailink_gateway.pipeline import compose
 from ailink_gateway.pricing import PriceRule
@@ -257,6 +257,9 @@ async def test_a_model_that_nobody_knows_gets_a_limit(money: Money) -> None:
 
 
 async def test_an_approved_request_is_never_changed(money: Money, make_exchange: Callable[..., Exchange]) -> None:
+    async def answered(_: Exchange) -> Reply:
+        return Reply(200)
+
     reserve = module.Reserve(money.ledger)
     for limit, status in ((500, 402), (90, None)):
         exchange = make_exchange("POST", CHAT)
@@ -265,7 +268,7 @@ async def test_an_approved_request_is_never_changed(money: Money, make_exchange:
         exchange.targets = Resolver(Snapshot()).targets("m", money.grant)
         approved = exchange.body
         try:
-            await reserve._reserve(exchange, money.grant)
+            await reserve(exchange, answered)
             assert status is None
         except Failure as failure:
             assert failure.status == status

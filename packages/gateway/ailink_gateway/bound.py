@@ -4,6 +4,7 @@ Input counts for at most one token a byte (``media``), never for more than the m
 the limit that is sent, else for the most that the model can produce. All is priced where it is dearest.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Target
 from ailink_gateway.media import Extent, extent
 from ailink_gateway.speech import is_relayed
+from ailink_provider.catalog import Facts
 from ailink_provider.dialects import OutputLimit
 from ailink_provider.prices import Most, Price
 
@@ -58,16 +60,18 @@ class Claim:
     sent where the request has none, as one of the models is unknown and could produce without end.
     """
 
+    __slots__ = ("_thinks", "_ways", "asked", "sends_default", "targets", "where")
+
     def __init__(self, exchange: Exchange) -> None:
-        route = exchange.route
-        self.where = route.dialect.limits.get(route.operation)
-        self.asked = asked(exchange.members, self.where) if self.where is not None else Asked(limit=0)
-        found = extent(exchange.members, exchange.body)
+        members, route = exchange.members, exchange.route
+        self.where = where = route.dialect.limits.get(route.operation)
+        self.asked = wanted = asked(members, where) if where is not None else Asked(limit=0)
+        found = extent(members, exchange.body)
         self.targets: list[Target] = []
         self._ways: list[_Way] = []
-        self._thinks = self.asked.budget is not None
+        self._thinks = wanted.budget is not None
         # Who asks for none gets the one that the account with the vendor has.
-        dear, unknown = asked_tier(exchange.members) not in CHEAP, False
+        dear, unknown = asked_tier(members) not in CHEAP, False
         for target in exchange.targets:
             price = target.price(exchange.created_at)
             if price is None:
@@ -75,11 +79,16 @@ class Claim:
             if dear and price.dearest is not None:
                 price = price.dearest
             facts = target.facts
+            extra = 0 if where is None or is_relayed(exchange, target) else _added(wanted)
+            if "prediction" in members:  # what is rejected of it is output that no limit counts
+                extra += len(members["prediction"])
             self.targets.append(target)
-            self._ways.append(self._way(exchange, target, price, found))
-            self._thinks = self._thinks or (facts.thinking != "none" and not facts.thinking_off)
-            unknown = unknown or facts.context_window is None
-        self.sends_default = unknown and self.where is not None and self.asked.limit is None
+            self._ways.append(_way(facts, price, found, extra, has_output=where is not None))
+            if facts.thinking != "none" and not facts.thinking_off:
+                self._thinks = True
+            if facts.context_window is None:
+                unknown = True
+        self.sends_default = unknown and where is not None and wanted.limit is None
 
     @property
     def least_limit(self) -> int:
@@ -89,12 +98,14 @@ class Claim:
 
     def most(self, limit: int | None) -> int:
         """Return what the call costs at most with this limit, None for no limit, in nano-dollars."""
-        dearest = 0
+        dearest, count = 0, self.asked.count
         for way in self._ways:
             each = way.ceiling if limit is None else limit + way.extra
             if limit is not None and way.window is not None and each > way.window:
                 each = way.window
-            dearest = max(dearest, way.costs.nano(each * self.asked.count))
+            nano = way.costs.nano(each * count)
+            if nano > dearest:
+                dearest = nano
         return dearest
 
     def limit_for(self, nano: int) -> int:
@@ -109,23 +120,23 @@ class Claim:
                 highest = min(highest, paid // self.asked.count - way.extra)
         return highest
 
-    def _way(self, exchange: Exchange, target: Target, price: Price, found: Extent) -> _Way:
-        facts = target.facts
-        extra = 0
-        if self.where is not None and not is_relayed(exchange, target):
-            extra = LEAST_LIMIT if self.asked.budget is None else max(self.asked.budget, LEAST_BUDGET)
-        if "prediction" in exchange.members:  # what is rejected of it is output that no limit counts
-            extra += len(bytes(exchange.members["prediction"]))
-        window = facts.context_window
-        tokens = found.tokens + found.images * facts.image_tokens
-        if found.open_ended:
-            tokens = max(tokens, window or LARGEST_WINDOW)
-        if window is not None and tokens > window:
-            tokens = window
-        costs = price.most(tokens, caching=found.caching, hears=found.hears, speaks=found.speaks)
-        known = max(facts.max_output_tokens, facts.output_ceiling or 0)
-        ceiling = 0 if self.where is None else DEFAULT_OUTPUT if window is None else known + extra
-        return _Way(costs, extra, ceiling, window)
+
+def _added(wanted: Asked) -> int:
+    """Return how many tokens a translation may add to a limit."""
+    return LEAST_LIMIT if wanted.budget is None else max(wanted.budget, LEAST_BUDGET)
+
+
+def _way(facts: Facts, price: Price, found: Extent, extra: int, *, has_output: bool) -> _Way:
+    window = facts.context_window
+    tokens = found.tokens + found.images * facts.image_tokens
+    if found.open_ended:
+        tokens = max(tokens, window or LARGEST_WINDOW)
+    if window is not None and tokens > window:
+        tokens = window
+    costs = price.most(tokens, caching=found.caching, hears=found.hears, speaks=found.speaks)
+    known = max(facts.max_output_tokens, facts.output_ceiling or 0)
+    ceiling = 0 if not has_output else DEFAULT_OUTPUT if window is None else known + extra
+    return _Way(costs, extra, ceiling, window)
 
 
 def asked(members: dict[str, Raw], where: OutputLimit) -> Asked:
@@ -134,22 +145,29 @@ def asked(members: dict[str, Raw], where: OutputLimit) -> Asked:
     Raises ``Failure`` (``invalid_request``) for a limit that stands twice.
     """
     found = Asked()
+    parts = _parts(where)
     levels = [_object(members[name]) for name in where.within if name in members] if where.within else (members,)
     for level in levels:
-        for name in where.fields:
-            if name in level and (limit := _number(level[name])) > 0:
-                found.limit = max(found.limit or 0, limit)
-        for name in where.counts:
-            if name in level:
-                found.count = max(found.count, _number(level[name]))
-        for name in where.thinking:
-            if name in level and bytes(level[name]) != b"null":
-                found.budget = max(found.budget or 0, _budget(level[name], where))
+        for name in parts & level.keys():
+            raw = level[name]
+            if name in where.fields:
+                if (limit := _number(raw)) > 0:
+                    found.limit = max(found.limit or 0, limit)
+            elif name in where.counts:
+                found.count = max(found.count, _number(raw))
+            elif bytes(raw) != b"null":
+                found.budget = max(found.budget or 0, _budget(raw, where))
     if where.batch is not None and where.batch in members:
         items = _any.decode(members[where.batch])
         if isinstance(items, list) and items and not isinstance(items[0], int):
             found.count *= len(items)
     return found
+
+
+@lru_cache(maxsize=64)
+def _parts(where: OutputLimit) -> frozenset[str]:
+    """Return the names of all that says how much is asked for."""
+    return frozenset((*where.fields, *where.counts, *where.thinking))
 
 
 def limit_output(exchange: Exchange, where: OutputLimit, limit: int) -> str:

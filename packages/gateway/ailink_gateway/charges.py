@@ -35,25 +35,24 @@ def asked_tier(members: Mapping[str, msgspec.Raw]) -> str | None:
     return next((tier for tier in tiers if tier not in USUAL), tiers[0] if tiers else None)
 
 
-def billed(exchange: Exchange) -> Usage | None:
-    """Return what an exchange used and is charged for, with every count such that it can be stored: an upstream may say
-    anything, and one row that the store refuses would hold up all behind it.
+def plausible(usage: Usage) -> Usage:
+    """Return usage in which every count can be stored: an upstream may say anything, and one row that the store refuses
+    would hold up all behind it.
     """
-    usage = exchange.measured.usage
-    if usage is None or exchange.route.operation in FREE:
-        return None
     counts = astuple(usage)
     if min(counts) >= 0 and max(counts) <= COUNT_LIMIT:
         return usage
     return Usage(*(min(max(count, 0), COUNT_LIMIT) for count in counts))
 
 
-def charge(exchange: Exchange, usage: Usage | None) -> int | None:
+def charge(exchange: Exchange) -> int | None:
     """Return what an exchange is charged as far as it came, in nano-dollars; None if it has no cost that is known.
 
-    An attempt that was sent and brought no usage counts for what was held for it, whichever attempt it was. ``usage``
-    is what ``billed`` returns.
+    An attempt that was sent and brought no usage counts for what was held for it, whichever attempt it was.
     """
+    if exchange.route.operation in FREE:
+        return None
+    usage = exchange.measured.usage
     held, target = exchange.held_nano, exchange.target
     cost = None
     if exchange.outstanding and held is not None:

@@ -76,6 +76,7 @@ SECRET = frozenset(
     }
 )
 PRIVATE_PREFIXES = (b"x-ailink-", b"x-forwarded-", b"proxy-")
+RATE_LIMIT = b"x-ratelimit-"
 KEPT_BACK = frozenset({b"set-cookie", b"set-cookie2", b"x-request-id", b"alt-svc", b"server", b"date"})
 
 # Spellings by which a path would mean another one to its reader than to us.
@@ -196,15 +197,20 @@ def kept_headers(exchange: Exchange) -> Headers:
     ]
 
 
-def api_reply_headers(response: Response, spellings: Sequence[bytes]) -> Headers:
-    """Return the headers of another API's answer, without those of its hop, its cookies, and any echo of the key."""
+def api_reply_headers(exchange: Exchange, response: Response, spellings: Sequence[bytes]) -> Headers:
+    """Return the headers of another API's answer, without those of its hop, its cookies, and any echo of the key.
+
+    Its own limits are not those of this call, where the client is told of some.
+    """
     dropped = _nominated(response.headers) | KEPT_BACK
+    limited = any(name.startswith(RATE_LIMIT) for name, _ in exchange.response_headers)
     # What a 204 or 304 declares is the length of a body that does not follow.
     framing = HOP_BY_HOP if response.status in (204, 304) else HOP_BY_HOP - {b"content-length"}
     return [
         (name, masked(spellings, value))
         for name, value in response.headers
         if not ((folded := _folded(name)) in framing or folded in dropped or folded.startswith(b"x-ailink-"))
+        and not (limited and folded.startswith(RATE_LIMIT))
     ]
 
 

@@ -29,6 +29,7 @@ _ELSEWHERE = frozenset({
     "previous_response_id", "conversation", "cachedContent", "cached_content", "mcp_servers", "container",
     "web_search_options", "plugins",
 })  # fmt: skip
+_nothing_else_in = (_ELSEWHERE | {"tools", "prompt"}).isdisjoint
 _NOTHING = (b"null", b'""', b"[]", b"{}")
 _PLAIN_TOOLS = frozenset({"function", "custom", None})
 _DECLARED = frozenset({"functionDeclarations", "function_declarations"})
@@ -61,6 +62,9 @@ def extent(members: Mapping[str, Raw], body: bytes) -> Extent:
     Raises ``Failure`` (``invalid_request``) for a body with media, or tools, in which a key stands twice.
     """
     found = Extent(len(body))
+    seen = _lookout.Match(body)
+    if seen is None and _nothing_else_in(members):  # nearly always
+        return found
     if "tools" in members:
         tools = read_document(bytes(members["tools"]))
         found.tokens += TOOL_TOKENS
@@ -69,7 +73,7 @@ def extent(members: Mapping[str, Raw], body: bytes) -> Extent:
         found.open_ended = found.open_ended or bytes(members[name]) not in _NOTHING
     if "prompt" in members and bytes(members["prompt"])[:1] == b"{":  # one that is stored elsewhere
         found.open_ended = True
-    if (seen := _lookout.Match(body)) is not None:
+    if seen is not None:
         hidden = _IS_HIDDEN in seen
         found.caching = hidden or _IS_CACHED in seen
         found.speaks = hidden or _IS_SOUND in seen

@@ -78,13 +78,6 @@ class Account:
             if not self.totals[period].held:
                 del self.totals[period]
 
-    def count(self, hour: int) -> None:
-        """Count a call that began in an hour."""
-        if hour > self.hour:
-            self.hour, self.hour_requests = hour, 0
-        if hour == self.hour:
-            self.hour_requests += 1
-
 
 class _Bound(NamedTuple):
     """What must not be passed: a limit of an account, or the cap of a policy, in a period."""
@@ -209,9 +202,8 @@ class MemoryLedger:
         payers = token_id, project_id
         purse = self._purse(payers, at)
         assert len(purse.accounts) == 1 + (token_id is not None)  # who makes a grant opens its accounts
-        for account in purse.accounts:
-            if account.queue:
-                return False
+        if self._waiting:
+            return False
         for _, total, limit, _, _ in purse.bounds_of(caps) if caps else purse.bounds:
             if total.spent + total.held + nano > limit:
                 return False
@@ -292,14 +284,15 @@ class MemoryLedger:
         else:
             purse, held = call.purse, call.nano
         spent, hour = (held if nano is None else nano), int(at) // _HOUR
-        if held:
-            for total in purse.totals:
-                total.held -= held
         for total in purse.totals:
+            total.held -= held
             total.spent += spent
             total.requests += 1
         for account in purse.accounts:
-            account.count(hour)
+            if account.hour == hour:
+                account.hour_requests += 1
+            elif account.hour < hour:
+                account.hour, account.hour_requests = hour, 1
             if account.queue:
                 self._advance(account)
 

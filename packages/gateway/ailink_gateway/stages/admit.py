@@ -55,22 +55,14 @@ class Admit:
         limit = grant.requests_per_minute
         if limit is None:
             limit = 0 if grant.own_rate_limit else self._default
-        if not limit and not grant.tokens_per_minute:
-            return proceed(exchange)
-        return self._take(exchange, proceed, grant, limit)
-
-    async def _take(self, exchange: Exchange, proceed: Proceed, grant: Grant, limit: int) -> Reply:
         if limit:
             taken = self._limiter.take(_key(exchange, grant, "requests"), limit, MINUTE)
             _tell(exchange, limit, taken, _OF_REQUESTS)
             if not taken.allowed:
                 raise _refusal("requests_per_minute", taken.reset_seconds)
         if grant.tokens_per_minute and _may_use_tokens(exchange, grant):
-            await self._take_tokens(exchange, grant)
-        reply = await proceed(exchange)
-        if exchange.route.kind == "api":  # an API's own limits are not those of this call
-            reply.headers = [header for header in reply.headers if not header[0].startswith(b"x-ratelimit-")]
-        return reply
+            return self._take_tokens(exchange, proceed, grant)
+        return proceed(exchange)
 
     def _enter(self, exchange: Exchange, grant: Grant) -> None:
         key = _key(exchange, grant, "at_once")
@@ -78,7 +70,7 @@ class Admit:
             raise _refusal("concurrent_requests", 1)
         exchange.endings.append(partial(self._limiter.leave, key))
 
-    async def _take_tokens(self, exchange: Exchange, grant: Grant) -> None:
+    async def _take_tokens(self, exchange: Exchange, proceed: Proceed, grant: Grant) -> Reply:
         await exchange.read_body()
         key, limit = _key(exchange, grant, "tokens"), grant.tokens_per_minute
         # One that is estimated at more than the whole limit is let through when nothing else runs: it is an estimate.
@@ -88,6 +80,7 @@ class Admit:
         if not taken.allowed:
             raise _refusal("tokens_per_minute", taken.reset_seconds)
         exchange.endings.append(partial(self._correct, exchange, key, taken.at, estimated))
+        return await proceed(exchange)
 
     def _correct(self, exchange: Exchange, key: LimitKey, at: float, estimated: int) -> None:
         usage = exchange.measured.usage if exchange.route.operation != "count_tokens" else None

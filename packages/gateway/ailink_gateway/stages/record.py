@@ -12,7 +12,7 @@ from time import monotonic
 from msgspec.json import encode
 
 from ailink_gateway import record as rows
-from ailink_gateway.charges import billed, charge
+from ailink_gateway.charges import FREE, charge, plausible
 from ailink_gateway.delivery import Departures, deliver
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.ports import Bodies, Journal, Meter
@@ -123,7 +123,9 @@ def refuse(exchange: Exchange, failure: Failure) -> Reply:
 def row(exchange: Exchange) -> rows.Record:
     """Return the record of an exchange as far as it came."""
     measured, target, grant, route = exchange.measured, exchange.target, exchange.grant, exchange.route
-    usage = billed(exchange)
+    if measured.usage is not None:
+        measured.usage = plausible(measured.usage)
+    usage = measured.usage if route.operation not in FREE else None
     failed = exchange.error_code is not None
     trace = read_traceparent(exchange.headers.get(b"traceparent"))
     parent = _named(exchange, b"x-parent-span-id")
@@ -167,7 +169,7 @@ def row(exchange: Exchange) -> rows.Record:
         usage.cache_write_tokens if usage else None,  # cache_write_tokens
         usage.reasoning_tokens if usage else None,  # reasoning_tokens
         exchange.usage_estimated,  # usage_estimated
-        charge(exchange, usage) if exchange.cost_nano is None else exchange.cost_nano,  # cost_nano
+        charge(exchange) if exchange.cost_nano is None else exchange.cost_nano,  # cost_nano
         False,  # cache_hit
         exchange.streaming,  # is_streaming
         finish,  # finish_reason

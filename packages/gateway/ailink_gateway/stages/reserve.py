@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Awaitable
 
 from ailink_gateway.bound import DEFAULT_OUTPUT, Claim, limit_output
-from ailink_gateway.charges import FREE, billed, charge
-from ailink_gateway.exchange import Exchange, Headers, Reply
+from ailink_gateway.charges import FREE, charge
+from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant
 from ailink_gateway.ports import Ledger
 from ailink_gateway.routes import match
@@ -39,60 +39,51 @@ class Reserve:
             if exchange.route.kind != "model":
                 _refuse_unpriced_path(exchange)
             elif exchange.route.operation not in FREE:
-                await self._reserve(exchange, grant)
+                claim = _claim(exchange)
+                limit = DEFAULT_OUTPUT if claim.sends_default else claim.asked.limit
+                most = claim.most(limit)
+                payers = grant.token_id, grant.project_id
+                if self._ledger.reserve_at_once(exchange.id, *payers, exchange.created_at, most, exchange.caps):
+                    exchange.held_nano = most
+                else:
+                    await self._reserve(exchange, grant, claim, most)
+                if claim.sends_default or exchange.held_nano != most:
+                    _limit(exchange, claim, lowered=exchange.held_nano != most)
             reply = await proceed(exchange)
             streamed = not isinstance(reply.body, bytes)
+            if not streamed:
+                exchange.cost_nano = charge(exchange)
             return reply
         finally:
-            exchange.response_headers.extend(self._headers(exchange, grant, streamed))
+            own = exchange.held_nano if streamed else exchange.cost_nano or charge(exchange)
+            left = self._ledger.remaining(grant.token_id, grant.project_id, exchange.created_at, exchange.caps)
+            for period, nano in left.items():
+                exchange.response_headers.append((_REMAINING[period], _usd(max(nano - (own or 0), 0))))
 
-    async def _reserve(self, exchange: Exchange, grant: Grant) -> None:
-        claim = Claim(exchange)
-        _leave_out_unpriced(exchange, claim)
-        where = claim.where if exchange.approval_id is None else None
-        limit = claim.asked.limit
-        if claim.sends_default:
-            limit = DEFAULT_OUTPUT
-        granted = most = claim.most(limit)
-        who = exchange.id, grant.token_id, grant.project_id, exchange.created_at
-        if not self._ledger.reserve_at_once(*who, most, exchange.caps):
-            until = asyncio.get_running_loop().time() + WAIT_SECONDS
-            try:
-                granted = await self._ledger.reserve(
-                    *who,
-                    least=most if where is None else min(most, claim.most(claim.least_limit)),
-                    most=most,
-                    until=until if exchange.deadline is None else min(until, exchange.deadline),
-                    caps=exchange.caps,
-                )
-            except Failure as failure:
-                if failure.policy_name is not None:
-                    exchange.policy_result, exchange.policy_name = "deny", failure.policy_name
-                raise
-        exchange.held_nano = granted
-        if where is None:
-            return
-        if granted < most:
-            limit = claim.limit_for(granted)
-            name = limit_output(exchange, where, limit)
-            exchange.warnings.append(f"{name}: lowered to {limit}, as the budget pays for no more")
-        elif claim.sends_default:
-            name = limit_output(exchange, where, DEFAULT_OUTPUT)
-            exchange.warnings.append(
-                f"{name}: set to {DEFAULT_OUTPUT}, as a budget applies and the model's own limit is not known"
+    async def _reserve(self, exchange: Exchange, grant: Grant, claim: Claim, most: int) -> None:
+        """Hold as much of ``most`` as there is, once there is room."""
+        until = asyncio.get_running_loop().time() + WAIT_SECONDS
+        try:
+            exchange.held_nano = await self._ledger.reserve(
+                exchange.id,
+                grant.token_id,
+                grant.project_id,
+                exchange.created_at,
+                least=min(most, claim.most(claim.least_limit)) if _may_limit(exchange, claim) else most,
+                most=most,
+                until=until if exchange.deadline is None else min(until, exchange.deadline),
+                caps=exchange.caps,
             )
-
-    def _headers(self, exchange: Exchange, grant: Grant, streamed: bool) -> Headers:
-        own = exchange.held_nano or 0
-        if not streamed and exchange.held_nano is not None:
-            exchange.cost_nano = charge(exchange, billed(exchange))
-            own = exchange.cost_nano or 0
-        left = self._ledger.remaining(grant.token_id, grant.project_id, exchange.created_at, exchange.caps)
-        return [(_REMAINING[kind], _usd(max(nano - own, 0))) for kind, nano in left.items()]
+        except Failure as failure:
+            if failure.policy_name is not None:
+                exchange.policy_result, exchange.policy_name = "deny", failure.policy_name
+            raise
 
 
-def _leave_out_unpriced(exchange: Exchange, claim: Claim) -> None:
-    """Keep the targets whose price is known. Raises ``Failure`` if there is none."""
+def _claim(exchange: Exchange) -> Claim:
+    """Return what a call may cost, and leave it the targets whose price is known. Raises ``Failure`` if there is none.
+    """
+    claim = Claim(exchange)
     exchange.targets = claim.targets
     if not exchange.targets:
         raise _price_unknown(
@@ -103,6 +94,26 @@ def _leave_out_unpriced(exchange: Exchange, claim: Claim) -> None:
     if "models" in exchange.members:
         raise _price_unknown("A budget applies, so a list of `models` to fall back to cannot be priced: send `model`.",
                              "models")  # fmt: skip
+    return claim
+
+
+def _may_limit(exchange: Exchange, claim: Claim) -> bool:
+    """Whether the limit of the output may be set: not of what was approved, and not where there is none."""
+    return claim.where is not None and exchange.approval_id is None
+
+
+def _limit(exchange: Exchange, claim: Claim, *, lowered: bool) -> None:
+    """Send a limit of the output, and say so: what the budget pays for, or the default."""
+    if claim.where is None or not _may_limit(exchange, claim):
+        return
+    assert exchange.held_nano is not None
+    if lowered:
+        limit = claim.limit_for(exchange.held_nano)
+        why = f"lowered to {limit}, as the budget pays for no more"
+    else:
+        limit = DEFAULT_OUTPUT
+        why = f"set to {limit}, as a budget applies and the model's own limit is not known"
+    exchange.warnings.append(f"{limit_output(exchange, claim.where, limit)}: {why}")
 
 
 def _refuse_unpriced_path(exchange: Exchange) -> None:
