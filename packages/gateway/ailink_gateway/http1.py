@@ -70,7 +70,6 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._expects_continue = False
 
     # --- asyncio.Protocol ----------------------------------------------------------------------------
 
@@ -180,16 +179,12 @@ class Connection(asyncio.Protocol):
         self._in_headers = True
         self._url = b""
         self._headers = []  # without the trailers of the request before
-        self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self._expects_continue = True
-        self._headers.append((name, value))
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
@@ -204,7 +199,8 @@ class Connection(asyncio.Protocol):
             "scheme": "http", "path": unquote(path) if "%" in path else path, "raw_path": raw_path,
             "query_string": query, "root_path": "", "headers": headers, "client": self.client, "server": self._server,
         }  # fmt: skip
-        call = Call(self, scope, parser.should_keep_alive() and version != "1.0", self._expects_continue)
+        expects_continue = dict(headers).get(b"expect", b"").lower() == b"100-continue"
+        call = Call(self, scope, parser.should_keep_alive() and version != "1.0", expects_continue)
         self._arriving = call
         if self._call is None:
             self._begin(call)

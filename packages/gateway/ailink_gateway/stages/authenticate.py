@@ -5,7 +5,7 @@ The secret is taken out of the exchange once it is known: nothing behind this st
 
 from urllib.parse import urlencode
 
-from ailink_gateway.exchange import Exchange, Reply
+from ailink_gateway.exchange import Exchange, Headers, Reply
 from ailink_gateway.ports import Directory
 from ailink_gateway.stages import Proceed
 from ailink_provider.errors import Failure
@@ -42,8 +42,18 @@ class Authenticate:
         return await proceed(exchange)
 
 
+def _carried(exchange: Exchange) -> Headers:
+    """Return the headers that carry a key."""
+    headers, raw_headers = exchange.headers, exchange.raw_headers
+    if len(headers) == len(raw_headers):  # none is repeated, as nearly always: no need to look at each
+        return [(name, headers[name]) for name in CARRIERS & headers.keys()]
+    return [header for header in raw_headers if header[0] in CARRIERS]
+
+
 def _take_out(exchange: Exchange) -> None:
-    exchange.raw_headers = [header for header in exchange.raw_headers if header[0] not in CARRIERS]
+    raw_headers = exchange.raw_headers = exchange.raw_headers.copy()
+    for header in _carried(exchange):
+        raw_headers.remove(header)
     for name in CARRIERS & exchange.headers.keys():
         del exchange.headers[name]
 
@@ -53,7 +63,7 @@ def presented(exchange: Exchange) -> str | None:
     ours.
     """
     found: set[str] = set()
-    for name, value in [header for header in exchange.raw_headers if header[0] in CARRIERS]:
+    for name, value in _carried(exchange):
         if name == b"authorization":
             if value[:7].lower() != b"bearer ":
                 raise Failure("invalid_api_key", "Invalid API key: the Authorization header must be `Bearer <token>`.")
