@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -171,6 +171,14 @@ def test_a_correction_counts_also_when_its_window_is_forgotten() -> None:
     limiter.correct(("token", "a"), WINDOW, taken.at, 70)
     assert limiter.take(("token", "a"), 100, WINDOW, 30).remaining == 0
     assert not limiter.take(("token", "a"), 100, WINDOW, 1).allowed
+
+
+@given(now=st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000), window=st.sampled_from([60.0, 3600.0]))
+@example(now=30535.444, window=3600.0)
+def test_no_wait_is_longer_than_the_window(now: float, window: float) -> None:
+    limiter = MemoryLimiter(clock=lambda: now)
+    waits = [limiter.take(KEYS[0], 1, window).reset_seconds for _ in range(2)]
+    assert waits == [window, window], "a fraction more would be told as a whole second"
 
 
 def test_windows_of_different_length_have_their_own_counts() -> None:

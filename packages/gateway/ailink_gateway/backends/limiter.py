@@ -50,7 +50,7 @@ class MemoryLimiter:
         if left < 0:
             return Taken(False, max(left + amount, 0), window.wait(amount, limit, window_seconds, now), now)
         window.add(now, amount, window_seconds)
-        return Taken(True, left, times[window.head] + window_seconds - now, now)
+        return Taken(True, left, window_seconds - (now - times[window.head]), now)
 
     def correct(self, key: LimitKey, window_seconds: float, at: float, difference: int) -> None:
         """See ``ports.Limiter``."""
@@ -165,5 +165,5 @@ class _Window:
         for place in range(self.head, len(self.times)):
             excess -= self.amounts[place]
             if excess <= 0:
-                return self.times[place] + seconds - now
+                return seconds - (now - self.times[place])
         return seconds
