@@ -107,6 +107,16 @@ def test_a_rate_limit_answers_429_with_its_headers(
     assert len(upstream.requests) == 3
 
 
+def test_an_apis_own_limits_are_not_told_beside_a_policys(desk: Desk, call: Caller, upstream: MockUpstream) -> None:
+    policy = desk.save({"type": "rate_limit", "window": "1h", "max_requests": 3})
+    token = desk.token(policy, provider="generic", upstream_url=upstream.url())
+    upstream.script(body=b"{}", headers=[("X-RateLimit-Limit", "77"), ("X-RateLimit-Used", "5"), ("X-Other", "1")])
+    headers = call.request("GET", "/things", token=token).headers
+    assert headers.get_list("x-ratelimit-limit") == ["3"]
+    assert (headers["x-ratelimit-remaining"], headers["x-other"]) == ("2", "1")
+    assert "x-ratelimit-used" not in headers
+
+
 def test_what_rules_rewrite_is_what_the_vendor_sees(
     desk: Desk, sdk: Callable[[str], openai.OpenAI], upstream: MockUpstream, record_of: Callable[[str], AuditLog]
 ) -> None:
