@@ -529,6 +529,17 @@ async def test_a_models_error_does_not_quote_our_key(
     assert answer.status >= 400 and b"unlike-any-known-key" not in answer.body
 
 
+async def test_an_unknown_host_that_wants_a_key_wants_the_callers_where_we_have_none(
+    call: Any, listener: Any, make_upstream: MakeUpstream
+) -> None:
+    body = b'{"model":"llama","messages":[{"role":"user","content":"x"}]}'
+    listener.answers.append(Response(401, [], b'{"error":{"message":"No key","type":"t","param":null,"code":"c"}}'))
+    own = make_upstream(None, "https://api.example", None)
+    answer = await call(grant(own, passthrough=True), "POST", "/v1/chat/completions", body)
+    assert (answer.status, answer.headers["x-ailink-error"]) == (401, "invalid_api_key")
+    assert b"send the upstream's key as X-Real-Authorization" in answer.body
+
+
 async def test_a_callers_key_that_is_refused_is_the_callers_affair(
     call: Any, listener: Any, make_upstream: MakeUpstream
 ) -> None:

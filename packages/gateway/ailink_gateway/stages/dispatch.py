@@ -255,9 +255,12 @@ async def _refused(target: Target, response: Response, spellings: Sequence[bytes
 
 def _whose(exchange: Exchange, failure: Failure) -> Failure:
     """Return ``failure``, as the caller's own where it was the caller's key that was refused."""
-    if failure.code != "upstream_auth" or exchange.caller_key is None:
+    grant = exchange.grant
+    if failure.code != "upstream_auth" or (exchange.caller_key is None and not (grant and grant.passthrough)):
         return failure
     message = "Invalid API key: the upstream refused the key that was sent as X-Real-Authorization."
+    if exchange.caller_key is None:
+        message = "Invalid API key: this token has no credential, so send the upstream's key as X-Real-Authorization."
     return Failure("invalid_api_key", message, upstream_status=failure.upstream_status)
 
 
