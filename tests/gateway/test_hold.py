@@ -532,6 +532,17 @@ class TestWhatIsApprovedIsWhatIsSent:
         )
         assert "somewhere else" in await self.refused(world, call.id)
 
+    async def test_upstreams_are_asked_in_the_order_that_was_shown(self, world: World, make_upstream: Any) -> None:
+        shown, other = (
+            make_upstream(None, f"https://{host}.example", b"k", generic=True) for host in ("shown", "other")
+        )
+        grant = Grant(token_id="tok_api", token_name="t", project_id="default", own=shown, further=(other,))
+        world.directory.grants["api"] = grant
+        call = await world.call()
+        world.directory.grants["api"] = replace(grant, own=other, further=(shown,))  # as a drawn order may be
+        await world.approve(call.id)
+        assert [str(request.url) for request in world.listener.asked] == ["https://shown.example"]
+
     async def test_a_rule_that_nobody_was_asked_about(self, world: World) -> None:
         call = await world.call()
         world.ask.needs = [NEED, {**NEED, "policy_name": "new rule"}]

@@ -109,9 +109,10 @@ def _check_unchanged(exchange: Exchange, approved: CanonicalRequest) -> None:
         names = ", ".join(sorted({str(need["policy_name"]) for need in exchange.approvals_needed}))
         raise _outdated(f"{names} wants an approval that was not asked for when this request was approved")
     now = capture(exchange)
-    exchange.targets = [
-        target for target in exchange.targets if (target.upstream.label, target.model) in approved.targets
-    ]
+    # In the order that was shown: those that take turns would have it drawn anew.
+    places = {shown: place for place, shown in enumerate(approved.targets)}
+    kept = [target for target in exchange.targets if (target.upstream.label, target.model) in places]
+    exchange.targets = sorted(kept, key=lambda target: places[target.upstream.label, target.model])
     if not exchange.targets:
         raise _outdated("the request would go somewhere else now")
     if msgspec.structs.replace(now, targets=approved.targets) != approved:
