@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from hashlib import sha256
@@ -90,15 +90,18 @@ class World:
         assert response.status_code == 201, response.text
         return response.json()
 
-    def make(self, provider: str = "generic", notify: list[dict[str, str]] | None = None, timeout: int = 600) -> str:
-        """Make a token whose calls need approval, and return it."""
+    def make(
+        self, provider: str = "generic", notify: list[dict[str, str]] | None = None, timeout: int = 600,
+        rules: Sequence[dict[str, Any]] = (), **fields: Any,
+    ) -> str:
+        """Make a token whose calls need approval, once they have met ``rules``, and return it."""
         secret = KEYS.get(provider) or self._known.add(f"rest-{secrets.token_hex(12)}")
         credential = self.create("credentials", provider=provider, secret=secret)
         url = self._clouds.url("/v1" if provider == "openai" else "")
         action = {"type": "require_approval", "timeout": f"{timeout}s", **({"notify": notify} if notify else {})}
-        policy = self.create("policies", rules=[{"then": action}])
+        policy = self.create("policies", rules=[*rules, {"then": action}])
         made = self.create(
-            "tokens", credential_id=credential["id"], upstream_url=url, policy_ids=[policy["id"]]
+            "tokens", credential_id=credential["id"], upstream_url=url, policy_ids=[policy["id"]], **fields
         )
         return self._known.add(str(made["token_id"]))
 
@@ -202,6 +205,25 @@ def test_a_models_call_waits_and_is_answered(world: World, upstream: MockUpstrea
             refused.result()
     assert (caught.value.status_code, caught.value.code) == (403, "approval_rejected")
     client.close()
+
+
+def test_one_request_counts_once_however_often_it_is_checked(world: World, upstream: MockUpstream) -> None:
+    hourly = {"type": "rate_limit", "window": "1h", "max_requests": 1}
+    limits: list[dict[str, Any]] = [{"rules": [hourly]}, {"requests_per_minute": 1}, {"tokens_per_minute": 1200}]
+    for number, limit in enumerate(limits, 1):
+        agent = world.agent(world.make("openai", **limit))
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(agent.http.post, "/v1/chat/completions", json=CHAT)
+            agent.decide(agent.pending()[0]["id"], "approve")
+            assert answer.result().status_code == 200, answer.result().text
+        assert len(upstream.requests) == 2 * number - 1
+        agent = world.agent(world.make(**limit))
+        told = agent.http.post("/v1/charges", json={"amount": 1}).json()
+        agent.decide(told["request_id"], "approve")
+        assert agent.see(told["request_id"])["execution"] == "done"
+        if "tokens_per_minute" not in limit:  # an API uses none
+            assert agent.http.post("/v1/charges", json={"amount": 2}).status_code == 429
+        assert len(upstream.requests) == 2 * number
 
 
 def test_a_models_caller_that_leaves_takes_its_request_back(world: World, upstream: MockUpstream) -> None:

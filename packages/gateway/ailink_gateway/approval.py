@@ -105,8 +105,11 @@ class Approval(Struct, frozen=True, kw_only=True):
 
 
 class Resumed(Struct, frozen=True):
-    """What a stored request brings along when the gateway sends it: whose it is, and what was approved."""
+    """What a stored request brings along when the gateway sends it: whose it is, and what was approved. ``asked_at`` is
+    when it came in, and was counted by limits.
+    """
 
     token_id: str | None
     approval_id: str
     request: CanonicalRequest
+    asked_at: float

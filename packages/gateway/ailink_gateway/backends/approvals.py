@@ -343,7 +343,7 @@ class StoreApprovals:
     async def _send(self, row: Row, live: Live) -> Collected:
         assert self._pipeline is not None
         request = await asyncio.to_thread(self._seals.request, row)
-        resumed = Resumed(token_id=row["token_id"], approval_id=row["id"], request=request)
+        resumed = Resumed(row["token_id"], row["id"], request, asked_at=row["created_at"])
         rules = frozenset((policy, rule) for policy, rule in row["rules"])
         extra = [(REAL_AUTHORIZATION, live.caller_key)] if live.caller_key is not None else []
         if not extra and self._seals.approval(row).about.own_key:

@@ -56,7 +56,8 @@ class Admit:
         if limit is None:
             limit = 0 if grant.own_rate_limit else self._default
         if limit:
-            taken = self._limiter.take(_key(exchange, grant, "requests"), limit, MINUTE)
+            amount = 0 if exchange.resumed is not None and exchange.is_counted(MINUTE) else 1
+            taken = self._limiter.take(_key(exchange, grant, "requests"), limit, MINUTE, amount)
             _tell(exchange, limit, taken, _OF_REQUESTS)
             if not taken.allowed:
                 raise _refusal("requests_per_minute", taken.reset_seconds)
@@ -74,7 +75,7 @@ class Admit:
         await exchange.read_body()
         key, limit = _key(exchange, grant, "tokens"), grant.tokens_per_minute
         # One that is estimated at more than the whole limit is let through when nothing else runs: it is an estimate.
-        estimated = min(estimate(exchange), limit)
+        estimated = 0 if exchange.is_counted(MINUTE) else min(estimate(exchange), limit)
         taken = self._limiter.take(key, limit, MINUTE, estimated)
         _tell(exchange, limit, taken, _OF_TOKENS)
         if not taken.allowed:

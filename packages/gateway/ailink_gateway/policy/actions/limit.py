@@ -41,7 +41,9 @@ class RateLimit(Struct, frozen=True):
     def apply(self, run: "Run", rule: Rule) -> Failure | None:
         """See ``Action``."""
         key = ("policy", run.policy.id, self.place, run.mode, self.key, *COUNTED[self.key](run.facts))
-        taken = run.tools.limiter.take(key, self.most, self.window)
+        exchange = run.exchange
+        amount = 0 if exchange.resumed is not None and exchange.is_counted(self.window) else 1
+        taken = run.tools.limiter.take(key, self.most, self.window, amount)
         if run.mode == "enforce":
             run.tell_limit(self.most, taken)
         if taken.allowed:
