@@ -284,6 +284,8 @@ async def test_a_spend_cap_refuses_once_it_is_reached(call: Call, grant_of: Gran
     answer = await call(grant, "GET", "/x")
     assert answer.status == 402
     assert (error(answer)["code"], error(answer)["reason"]) == ("spend_cap_reached", "spend_cap_reached")
+    assert json.loads(answer.body)["detail"] == "Budget exceeded. Request would exceed spending limit."
+    assert error(answer)["details"] == {"scope": "token", "period": period, "limit_usd": 1.5, "spent_usd": 1.5}
 
 
 @pytest.mark.usefixtures("accounts")
@@ -312,6 +314,7 @@ async def test_a_spend_cap_counts_what_calls_under_way_may_cost(
     answer = await call(grant, "POST", CHAT, chat())
     assert answer.status == 402
     assert (error(answer)["code"], error(answer)["reason"]) == ("spend_cap_reached", "spend_cap_reached")
+    assert json.loads(answer.body)["detail"] == "Budget exceeded. Request would exceed spending limit."
     name = "policy-0" if attached == "token" else "policy-100"
     assert (error(answer)["policy_name"], journal.records[-1].policy_name) == (name, name)
     assert not listener.asked

@@ -400,8 +400,7 @@ def _refusal(bound: _Bound, wanted: int, reason: str = "budget_spent") -> Failur
         "needed_usd": wanted / 1e9,
     }
     if cap is not None:
-        message = f"The {cap.period} spend cap of the policy {cap.policy_name} leaves too little for this call."
-        return Failure("spend_cap_reached", message, reason="spend_cap_reached", policy_name=cap.policy_name,
+        return Failure("spend_cap_reached", MESSAGE, reason="spend_cap_reached", policy_name=cap.policy_name,
                        details=details)  # fmt: skip
     code = "spend_cap_reached" if spent >= bound.limit else "budget_exceeded"
     return Failure(code, MESSAGE, reason=reason, details=details)

@@ -120,13 +120,22 @@ class SpendCap(Struct, frozen=True):
         return self._judge(run)
 
     def _judge(self, run: "Run") -> Failure | None:
-        spent = run.facts.spent if run.policy.scope == "token" else run.facts.spent_by_project
-        if getattr(spent, PERIODS[self.period]) < self.limit_nano:
+        scope = run.policy.scope
+        spent: int = getattr(
+            run.facts.spent if scope == "token" else run.facts.spent_by_project, PERIODS[self.period]
+        )
+        if spent < self.limit_nano:
             return None
         return Failure(
             "spend_cap_reached",
-            f"The {self.period} spend cap of the policy {run.policy.name} is reached.",
+            "Budget exceeded. Request would exceed spending limit.",
             reason="spend_cap_reached",
+            details={
+                "scope": scope,
+                "period": self.period,
+                "limit_usd": self.limit_nano / 1e9,
+                "spent_usd": spent / 1e9,
+            },
         )
 
 
