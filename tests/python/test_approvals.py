@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import threading
+from queue import Queue
 
 import httpx2
 import pytest
 
 import ailink
 from ailink import AIlinkClient
+from ailink._approvals import finish_sync
 
 ID = "apr_9Xk2"
 EXPIRES = "2030-01-01T00:00:00Z"
@@ -144,6 +147,34 @@ async def test_the_synchronous_client_can_be_awaited_and_the_loop_goes_on(gatewa
         assert result.approved
         assert ticks > 1
         assert client.wait_for_approval(ID).approved, "in a notebook nobody awaits"
+
+
+def test_who_gives_up_waiting_is_not_held_up_by_it():
+    begun, told, left = asyncio.Event(), threading.Event(), Queue()
+
+    async def give_up():
+        loop = asyncio.get_running_loop()
+
+        def wait():
+            loop.call_soon_threadsafe(begun.set)
+            left.put(told.wait(10))
+
+        waiting = asyncio.ensure_future(finish_sync(wait))
+        await begun.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(give_up())
+    told.set()
+    assert left.get(timeout=10), "the loop ended only after the wait"
+
+
+async def test_what_goes_wrong_in_a_wait_reaches_who_awaits_it(gateway, token):
+    with AIlinkClient(token, gateway_url=gateway.url) as client:
+        gateway.refuse(404, "not_found")
+        with pytest.raises(ailink.NotFoundError):
+            await client.wait_for_approval("apr_none")
 
 
 def test_the_synchronous_client_blocks_where_no_loop_runs(gateway, token):

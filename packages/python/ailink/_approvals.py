@@ -3,7 +3,10 @@
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -51,10 +54,25 @@ class Waiting:
         self._known: ApprovalResult | None = None
 
     def __await__(self) -> Generator[Any, None, ApprovalResult]:
-        return asyncio.to_thread(self._result).__await__()
+        return asyncio.wrap_future(self._started()).__await__()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._result(), name)
+
+    def _started(self) -> Future[ApprovalResult]:
+        """The result to be, from a thread that ends with the program: one of the event loop's would hold that up, for
+        as long as was to be waited, after its caller has given up."""
+        outcome: Future[ApprovalResult] = Future()
+        outcome.set_running_or_notify_cancel()
+
+        def settle() -> None:
+            try:
+                outcome.set_result(self._result())
+            except Exception as error:  # noqa: BLE001 - whoever awaits it is told
+                outcome.set_exception(error)
+
+        threading.Thread(target=copy_context().run, args=(settle,), name="ailink-approval", daemon=True).start()
+        return outcome
 
     def _result(self) -> ApprovalResult:
         if self._known is None:
