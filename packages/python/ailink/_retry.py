@@ -16,7 +16,7 @@ MOST_DOUBLINGS = 4
 LONGEST_WAIT = 60.0  # a gateway that asks for more is not waited for: the caller decides
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-PASSING_STATUSES = frozenset({429, 502, 503, 504})
+REPLAYED_HEADER = "Idempotent-Replayed"  # the answer was kept from before: to ask again brings the same
 NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout)
 PASSING_ERRORS = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
 
@@ -55,6 +55,8 @@ def _may_repeat(repeatable: bool, outcome: httpx2.Response | httpx2.RequestError
         return False
     if isinstance(outcome, httpx2.RequestError):
         return isinstance(outcome, PASSING_ERRORS)
+    if REPLAYED_HEADER in outcome.headers:
+        return False
     match outcome.headers.get("x-should-retry"):
         case "true":
             return outcome.is_error
@@ -62,7 +64,7 @@ def _may_repeat(repeatable: bool, outcome: httpx2.Response | httpx2.RequestError
             return False
     # 409 with a time to come back: the same call, sent before, is still under way, and its answer is to come.
     under_way = outcome.status_code == 409 and "Retry-After" in outcome.headers
-    return outcome.status_code in PASSING_STATUSES or under_way
+    return outcome.status_code == 429 or outcome.is_server_error or under_way
 
 
 def _seconds_until(date: str) -> float:
