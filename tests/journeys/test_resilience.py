@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from ailink import AIlinkClient
 from ailink_provider.testing import Fault, MockUpstream
 
 from .clients import CLIENTS, Client
@@ -223,3 +224,16 @@ def test_a_write_to_an_api_is_sent_once(call: Caller, make_token: MakeToken) -> 
         assert (len(first.requests), len(second.requests)) == (1, 0)
         assert call.request("GET", "/v1/charges", token).status_code == 200
         assert (len(first.requests), len(second.requests)) == (2, 1)
+
+
+def test_upstreams_that_are_given_later_get_the_calls(
+    call: Caller, make_token: MakeToken, admin: AIlinkClient, upstream: MockUpstream
+) -> None:
+    token = make_token("generic")
+    credential = admin.tokens.get(token)["credential_id"]
+    for given in ({"url": upstream.url()}, {"url": upstream.url(), "credential_id": credential}):
+        assert admin.tokens.update(token, upstreams=[given])["upstreams"][0] == {
+            "credential_id": None, "weight": 1, "priority": 1, **given
+        }
+        assert call.request("GET", "/v1/customers", token).status_code == 200
+    assert len(upstream.requests) == 2

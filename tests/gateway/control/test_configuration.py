@@ -245,6 +245,18 @@ async def test_an_expiry_that_is_over_stays_as_it_is(admin: httpx2.AsyncClient, 
     assert not (await bring(admin, text))["drift"]
 
 
+async def test_what_was_changed_in_part_goes_out_and_comes_back(admin: httpx2.AsyncClient, create: Create) -> None:
+    token = await create("tokens", name="t")
+    policy = await create("policies", name="p", rules=[RULE])
+    for path, change in (
+        (f"tokens/{token['id']}", {"upstreams": [{"url": "https://a.example"}]}),
+        (f"tokens/{token['id']}", {"circuit_breaker": {"failure_threshold": 9}}),
+        (f"policies/{policy['id']}", {"retry": {"max_retries": 1}}),
+    ):
+        assert (await admin.patch(f"/api/v1/{path}", json=change)).status_code == 200
+    assert not (await bring(admin, await export(admin)))["drift"]
+
+
 @pytest.mark.parametrize(
     "name", ["yes", "null", "1.0", "0x1F", "1e3", "~", "- a", "a: b", "# c", "é", "'", '"', "2020-01-01"]
 )

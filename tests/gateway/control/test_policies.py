@@ -38,6 +38,17 @@ async def test_a_policy_is_made_read_changed_and_deleted(admin: httpx2.AsyncClie
     await create("policies", name="rate-limit-100", rules=rules)
 
 
+async def test_of_a_retry_only_what_is_given_changes(admin: httpx2.AsyncClient, create: Create) -> None:
+    policy = await create("policies", name="p", rules=[DENY], retry={"max_retries": 3, "base_delay_ms": 50})
+    path = f"{POLICIES}/{policy['id']}"
+    changed = (await admin.patch(path, json={"retry": {"max_retries": 5}})).json()
+    assert changed["retry"] == {**policy["retry"], "max_retries": 5}
+    assert (await admin.patch(path, json={"retry": {"max_retries": 5}})).json()["version"] == changed["version"]
+    assert (await admin.patch(path, json={"retry": None})).json()["retry"] is None
+    made = (await admin.patch(path, json={"retry": {"base_delay_ms": 9}})).json()["retry"]
+    assert (made["base_delay_ms"], made["max_retries"]) == (9, 2)
+
+
 async def test_every_version_is_kept(admin: httpx2.AsyncClient, create: Create) -> None:
     policy = await create("policies", name="p", rules=[DENY])
     path = f"{POLICIES}/{policy['id']}"

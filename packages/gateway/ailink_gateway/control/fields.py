@@ -49,8 +49,8 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 def changes(body: BaseModel) -> dict[str, Any]:
-    """Return the fields that a client sent, and only those."""
-    return body.model_dump(exclude_unset=True)
+    """Return the fields that a client sent, and only those; what they hold is whole, its defaults included."""
+    return body.model_dump(include=body.model_fields_set)
 
 
 def seconds(moment: datetime | None) -> float | None:

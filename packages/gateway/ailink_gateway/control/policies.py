@@ -192,9 +192,14 @@ async def get_policy(id: str, given: Given) -> Policy:
 @router.patch("/{id}", responses=refusals(404, 409))
 @router.put("/{id}", include_in_schema=False)
 async def update_policy(id: str, body: PolicyChange, given: Given) -> Policy:
-    """Change a policy. Before the answer, its next version is the one that holds. PUT does the same."""
+    """Change a policy. Before the answer, its next version is the one that holds. PUT does the same; of `retry`, too,
+    only what is given changes.
+    """
     row = await given.store.read(table.find_policy, id)
-    fields = {name: value for name, value in changes(body).items() if row[name] != value}
+    sent = changes(body)
+    if body.retry is not None and row["retry"] is not None:
+        sent["retry"] = {**row["retry"], **changes(body.retry)}
+    fields = {name: value for name, value in sent.items() if row[name] != value}
     if not fields:
         return Policy.model_validate(row)
     checked_policy(given.guard, _document({**row, **fields}))

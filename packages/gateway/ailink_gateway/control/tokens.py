@@ -210,6 +210,8 @@ async def get_token(id: TokenId, given: Given) -> Token:
 async def update_token(id: TokenId, body: TokenChange, given: Given) -> Token:
     """Change a token. PUT does the same; of `circuit_breaker`, too, only what is given changes."""
     fields = _stored(changes(body), given.now())
+    if "circuit_breaker" in fields:
+        fields["circuit_breaker"] = changes(body.circuit_breaker)
     check_upstreams(given.guard, fields)
     row = await given.store.change(table.update_token, id, fields)
     _forget_if_off(row, given)
