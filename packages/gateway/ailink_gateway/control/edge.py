@@ -13,7 +13,7 @@ from ailink_provider.errors import Failure
 
 BODY_LIMIT = 1024 * 1024
 BODY_SECONDS = 30.0
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 Authenticate = Callable[[str, str, list[tuple[bytes, bytes]]], Awaitable[Principal | None]]
 
@@ -35,7 +35,7 @@ class Edge:
         state["request_id"] = request_id
         try:
             state["principal"] = await self._authenticate(scope["method"], scope["path"], scope["headers"])
-            if scope["method"] in _WITH_BODY:
+            if scope["method"] in WITH_BODY:
                 receive = _replay(await _read_body(scope, receive), receive)
         except Failure as failure:
             await answer(failure, request_id)(scope, receive, send)

@@ -51,7 +51,7 @@ class ErrorBody(BaseModel):
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return how OpenAPI documents the refusals that routes share, and those with the given statuses."""
-    all_of_them = (401, 403, 422, *statuses)
+    all_of_them = (400, 401, 403, 422, *statuses)
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in all_of_them}
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from ailink_gateway.control.authentication import AUTHENTICATED
+from ailink_gateway.control.edge import WITH_BODY
 from ailink_gateway.control.errors import refusals
 from ailink_gateway.control.scopes import SCOPE
 
@@ -23,6 +24,8 @@ class ScopedRoute(APIRoute):
         resource = path.removeprefix("/api/v1/").partition("/")[0]
         default = f"{resource}:{'read' if methods <= _READING else 'write'}"
         options["openapi_extra"] = {SCOPE: default, **(options.get("openapi_extra") or {})}
+        if not methods.isdisjoint(WITH_BODY):
+            options["responses"] = {**(options.get("responses") or {}), **refusals(413)}
         super().__init__(path, endpoint, **options)
 
 
