@@ -201,8 +201,16 @@ async def test_a_token_that_changes_is_another_at_once(admin: httpx2.AsyncClient
         ({"tokens": [{"name": "t", "project_id": "default"}]}, "tokens.0.project_id", "'project'"),
         ({"tokens": [{"name": "t", "log_level": "loud"}]}, "tokens.0.log_level", "metadata"),
         ({"tokens": [{"name": "t", "upstream_url": "ftp://x"}]}, "tokens.0.upstream_url", ""),
-        ({"tokens": [{"name": "t", "expires_at": "2020-01-01T00:00:00Z"}]}, "expires_at", "past"),
+        ({"tokens": [{"name": "t", "expires_at": "2020-01-01T00:00:00Z"}]}, "tokens.0.expires_at", "past"),
         ({"tokens": [{"project": "default"}]}, "tokens.0.name", "needs a name"),
+        ({"tokens": [{"name": "t", "project": None}]}, "tokens.0.project", "by name"),
+        ({"tokens": [{"name": "t", "policies": "p"}]}, "tokens.0.policies", "valid list"),
+        ({"tokens": [{"name": "t", "upstreams": [{"url": "https://a.example", "credential": "none"}]}]},
+         "tokens.0.upstreams.0.credential", "no credential"),
+        ({"tokens": [{"name": "t", "upstreams": [{"url": "https://a.example", "credential_id": "cred_1"}]}]},
+         "tokens.0.upstreams.0.credential_id", "'credential'"),
+        ({"policies": [{"name": "p", "rules": [RULE]}], "tokens": [{"name": "t", "policies": ["p", "p"]}]},
+         "tokens.0.policies", "twice"),
         ({"tokens": "all"}, "tokens", "list"), ({"token": []}, "token", "Extra inputs"),
         ({"projects": [{"name": "new"}], "services": [{"name": "a b", "base_url": "https://x.example"}]},
          "services.0.name", "pattern"),
@@ -243,6 +251,15 @@ async def test_an_expiry_that_is_over_stays_as_it_is(admin: httpx2.AsyncClient, 
     text = await export(admin)
     clock.now += 90 * 86_400
     assert not (await bring(admin, text))["drift"]
+    earlier = {"tokens": [{"name": "t", "expires_at": "2026-07-01T00:00:00Z"}]}
+    assert (await refused(admin, earlier))["param"] == "tokens.0.expires_at"
+
+
+async def test_without_a_project_it_is_the_default_one_whatever_that_is_called(admin: httpx2.AsyncClient) -> None:
+    assert (await admin.patch("/api/v1/projects/default", json={"name": "main"})).status_code == 200
+    made = await bring(admin, {"policies": [{"name": "p", "rules": [RULE]}], "tokens": [{"name": "t"}]})
+    assert [change["project"] for change in made["changes"]] == ["main", "main"]
+    assert (await admin.get("/api/v1/tokens")).json()["data"][0]["project_id"] == "default"
 
 
 async def test_what_was_changed_in_part_goes_out_and_comes_back(admin: httpx2.AsyncClient, create: Create) -> None:
@@ -276,3 +293,16 @@ async def test_a_key_imports_no_more_than_it_could_make_otherwise(
     assert "tokens:write" in refused.json()["detail"]
     assert (await admin.get("/api/v1/tokens")).json()["data"] == []
     assert (await limited.post("/api/v1/config/import", content="projects: [{name: own}]")).status_code == 200
+
+
+async def test_a_key_exports_no_more_than_it_could_read_otherwise(
+    admin: httpx2.AsyncClient, caller: Callable[..., httpx2.AsyncClient]
+) -> None:
+    kinds = ["projects:read", "policies:read", "services:read", "tokens:read"]
+    for scopes, status in ((["config:read"], 403), (["config:read", *kinds[1:]], 403), (["config:read", *kinds], 200)):
+        made = await admin.post("/api/v1/admin-keys", json={"name": f"ci {len(scopes)}", "scopes": scopes})
+        answer = await caller(x_admin_key=made.json()["key"]).get(f"{CONFIG}/export")
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["error"]["reason"] == "scope_missing"
+            assert "projects:read" in answer.json()["detail"]

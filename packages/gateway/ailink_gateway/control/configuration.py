@@ -13,9 +13,9 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from sqlalchemy import Connection
 
-from ailink_gateway.control.authentication import Caller
+from ailink_gateway.control.authentication import Caller, Principal
 from ailink_gateway.control.context import Given
-from ailink_gateway.control.declared import KINDS, Kind, Names, as_declared, as_stored
+from ailink_gateway.control.declared import KINDS, NAMED, Kind, Names, as_declared, as_stored
 from ailink_gateway.control.errors import refusals
 from ailink_gateway.control.fields import Input
 from ailink_gateway.control.resource import resource
@@ -95,13 +95,17 @@ class Imported(BaseModel):
 
 
 @router.get("/export", response_class=Response, responses={200: {"content": {YAML: {}}}})
-async def export_config(given: Given) -> Response:
-    """Export projects, policies, services and tokens as YAML, in the same order each time. It holds no secret."""
+async def export_config(given: Given, caller: Caller) -> Response:
+    """Export projects, policies, services and tokens as YAML, in the same order each time. It holds no secret.
+
+    Beside `config:read` it takes the scope of each of these kinds, such as `tokens:read`.
+    """
+    _check_scopes(caller, [f"{kind.section}:read" for kind in KINDS])
     present = await given.store.read(read_configuration)
     return Response(await asyncio.to_thread(_written, present), media_type=YAML)
 
 
-@router.post("/import", responses=refusals(409, 413), openapi_extra=_BODY)
+@router.post("/import", responses=refusals(409), openapi_extra=_BODY)
 async def import_config(
     query: Annotated[ImportQuery, Query()], request: Request, given: Given, caller: Caller
 ) -> Imported:
@@ -113,9 +117,7 @@ async def import_config(
     """
     document = await asyncio.to_thread(_read, await request.body())
     sections = document.model_dump(exclude={"version"}, exclude_none=True)
-    if missing := lacking(caller.scopes, (f"{section}:write" for section in sections)):
-        message = f"This admin key lacks what the file needs: {', '.join(missing)}."
-        raise Failure("policy_denied", message, reason="scope_missing")
+    _check_scopes(caller, [f"{section}:write" for section in sections])
     run = _Import(document, given.vault, given.guard, given.now())
     if not query.dry_run:
         return await given.store.change(run)
@@ -124,6 +126,12 @@ async def import_config(
     except _Undone as undone:
         return undone.imported.model_copy(update={"dry_run": True, "tokens": []})
     raise AssertionError("a dry run was kept")
+
+
+def _check_scopes(caller: Principal, wanted: list[str]) -> None:
+    if missing := lacking(caller.scopes, wanted):
+        message = f"This admin key lacks what the file needs: {', '.join(missing)}."
+        raise Failure("policy_denied", message, reason="scope_missing")
 
 
 class _Undone(Exception):
@@ -159,11 +167,18 @@ def _malformed(line: int, where: str, what: str) -> Failure:
 def _invalid(where: str, error: ValidationError) -> Failure:
     details = []
     for one in error.errors(include_url=False, include_context=False, include_input=False):
-        field = ".".join([part for part in (where, *map(str, one["loc"])) if part]) or "body"
+        told = (NAMED.get(part, part) for part in map(str, one["loc"]))
+        field = ".".join([part for part in (where, *told) if part]) or "body"
         details.append({"field": field, "message": one["msg"]})
     listed = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details[:20])
     return Failure("validation_error", f"The file is not valid. {listed}.", param=details[0]["field"],
                    details=details[:20])  # fmt: skip
+
+
+def _placed(failure: Failure, where: str) -> Failure:
+    """Return what is wrong with an entry, with its place in the file."""
+    param = where if failure.param is None else f"{where}.{NAMED.get(failure.param, failure.param)}"
+    return Failure(failure.code, f"{where}: {failure.message}", param=param)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -245,10 +260,11 @@ class _Import:
         return ("" if kind is KINDS[0] else self._names.projects[row["project_id"]], row["name"])
 
     def _key_of(self, kind: Kind, entry: Mapping[str, Any], where: str) -> tuple[str, str]:
-        name, project = entry.get("name"), entry.get("project", DEFAULT)
+        name, project = entry.get("name"), entry.get("project", self._names.projects[DEFAULT])
         if not isinstance(name, str) or not isinstance(project, str):
-            message = f"{where} needs a name, and its project is given by name."
-            raise Failure("validation_error", message, param=f"{where}.name")
+            message = f"{where} needs a name, and its project is given by name; both are text."
+            field = "project" if isinstance(name, str) else "name"
+            raise Failure("validation_error", message, param=f"{where}.{field}")
         if kind is KINDS[0]:
             return "", name
         if project not in self._names.project_ids:
@@ -272,13 +288,19 @@ class _Import:
         if row is None:
             new, before = True, {}
             kind.check(self._guard, body.model_dump(), where)
-            row, secret = kind.create(connection, body, self._vault, self._now)
+            try:
+                row, secret = kind.create(connection, body, self._vault, self._now)
+            except Failure as failure:
+                raise _placed(failure, where) from None
             self._names.add(kind, row)
             if secret is not None:
                 self._tokens.append(NewToken(project=key[0], name=key[1], id=row["id"], token_id=secret))
         elif fields := kind.differing(body, row):
             kind.check(self._guard, body.model_dump(), where)
-            row = kind.change(connection, row, fields, self._now)
+            try:
+                row = kind.change(connection, row, fields, self._now)
+            except Failure as failure:
+                raise _placed(failure, where) from None
         elif not new:
             self._unchanged += 1
             return

@@ -29,8 +29,8 @@ from ailink_provider.errors import Failure
 from ailink_provider.transport import Guard
 
 # A field that holds an id, and what it is called where it holds a name.
-_NAMED = {"project_id": "project", "credential_id": "credential", "policy_ids": "policies"}
-_IDS = {name: field for field, name in _NAMED.items()}
+NAMED = {"project_id": "project", "credential_id": "credential", "policy_ids": "policies"}
+_IDS = {name: field for field, name in NAMED.items()}
 
 
 class ProjectEntry(Input):
@@ -140,20 +140,20 @@ def as_declared(kind: Kind, row: Mapping[str, Any], names: Names) -> dict[str, A
         elif field == "expires_at" and value is not None:
             value = datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
         if field != "project_id":
-            entry[_NAMED.get(field, field)] = value
+            entry[NAMED.get(field, field)] = value
     return entry
 
 
 def as_stored(kind: Kind, entry: Mapping[str, Any], names: Names, where: str) -> BaseModel:
     """Return what an entry of a file asks for. Raises ``Failure`` for a name of nothing, ``ValidationError``."""
     fields: dict[str, Any] = {}
-    project_id = names.project_ids.get(entry.get("project", DEFAULT), "")
+    project_id = names.project_ids.get(entry["project"], "") if "project" in entry else DEFAULT
     if kind.name == "project":
         project_id = names.project_ids.get(entry["name"], "")
     for name, value in entry.items():
         place = f"{where}.{name}"
-        if name in _NAMED:
-            raise Failure("validation_error", f"{place}: files have names here, as {_NAMED[name]!r}.", param=place)
+        if name in NAMED:
+            raise _numbered(name, place)
         if name == "project" and kind.name != "project":
             value = project_id
         elif name == "credential" and value is not None:
@@ -161,7 +161,9 @@ def as_stored(kind: Kind, entry: Mapping[str, Any], names: Names, where: str) ->
         elif name == "policies" and isinstance(value, list):
             value = [names.identity("policy", project_id, one, place) for one in value]
         elif name == "upstreams" and isinstance(value, list):
-            value = [_upstream_stored(one, project_id, names, place) for one in value]
+            value = [
+                _upstream_stored(one, project_id, names, f"{place}.{index}") for index, one in enumerate(value)
+            ]
         fields[_IDS.get(name, name)] = value
     return kind.input.model_validate(fields)
 
@@ -174,12 +176,20 @@ def _upstream_declared(upstream: Mapping[str, Any], names: Names) -> dict[str, A
 
 
 def _upstream_stored(entry: Any, project_id: str, names: Names, where: str) -> Any:
-    if not isinstance(entry, dict) or "credential" not in entry:
+    if not isinstance(entry, dict):
+        return entry
+    if "credential_id" in entry:
+        raise _numbered("credential_id", f"{where}.credential_id")
+    if "credential" not in entry:
         return entry
     upstream = dict(entry)
     name = upstream.pop("credential")
-    identity = None if name is None else names.identity("credential", project_id, name, where)
+    identity = None if name is None else names.identity("credential", project_id, name, f"{where}.credential")
     return {**upstream, "credential_id": identity}
+
+
+def _numbered(field: str, place: str) -> Failure:
+    return Failure("validation_error", f"{place}: files have names here, as {NAMED[field]!r}.", param=place)
 
 
 def _stored(body: BaseModel) -> dict[str, Any]:
