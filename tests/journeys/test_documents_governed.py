@@ -257,6 +257,17 @@ class TestPassthrough:
             resp = await byok.post("/v1/charges", json={})
         assert resp.status_code == 200
 
+    def test_without_a_key_the_caller_is_told_to_send_one(
+        self, gateway: Gateway, make_token: Callable[..., str], upstream: MockUpstream
+    ) -> None:
+        token = make_token(upstream_url=upstream.url())
+        with (
+            AIlinkClient(api_key=token, gateway_url=gateway.url) as client,
+            pytest.raises(AuthenticationError, match="X-Real-Authorization") as refused,
+        ):
+            client.post("/v1/chat/completions", json={"model": "gpt-4o", "messages": MESSAGES})
+        assert refused.value.status_code == 401
+
     def test_a_token_with_a_credential_is_bound(
         self, gateway: Gateway, make_token: Callable[..., str], upstream: MockUpstream
     ) -> None:

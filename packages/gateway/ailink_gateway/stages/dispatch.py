@@ -254,13 +254,15 @@ async def _refused(target: Target, response: Response, spellings: Sequence[bytes
 
 
 def _whose(exchange: Exchange, failure: Failure) -> Failure:
-    """Return ``failure``, as the caller's own where it was the caller's key that was refused."""
-    grant = exchange.grant
-    if failure.code != "upstream_auth" or (exchange.caller_key is None and not (grant and grant.passthrough)):
+    """Return ``failure``, as the caller's own where it was the caller's key that was refused, or is missing."""
+    if failure.code != "upstream_auth":
         return failure
-    message = "Invalid API key: the upstream refused the key that was sent as X-Real-Authorization."
-    if exchange.caller_key is None:
+    if exchange.caller_key is not None:
+        message = "Invalid API key: the upstream refused the key that was sent as X-Real-Authorization."
+    elif exchange.grant is not None and exchange.grant.passthrough:
         message = "Invalid API key: this token has no credential, so send the upstream's key as X-Real-Authorization."
+    else:
+        return failure
     return Failure("invalid_api_key", message, upstream_status=failure.upstream_status)
 
 
