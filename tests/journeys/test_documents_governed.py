@@ -111,6 +111,17 @@ class TestHumanInTheLoop:
         for entry in admin.approvals.list():
             admin.approvals.reject(entry.id)
 
+    def test_a_models_call_that_nobody_decides_on_says_how_long_that_took(
+        self, gateway: Gateway, admin: AIlinkClient, make_token: Callable[..., str], attach: Callable[..., str]
+    ) -> None:
+        token = make_token("openai")
+        attach(token, "soon-over", [{"type": "require_approval", "timeout": "1s"}])
+        with AIlinkClient(api_key=token, gateway_url=gateway.url) as client:
+            for headers in ({}, {"X-AILink-Approval-Timeout": "0.5"}):
+                with pytest.raises(ApprovalTimeoutError) as e:
+                    client.post("/v1/chat/completions", json={"model": "gpt-4o", "messages": MESSAGES}, headers=headers)
+                assert e.value.timeout == (0.5 if headers else 1)
+
     def test_small_charges_pass(self, charging: AIlinkClient) -> None:
         assert charging.post("/v1/charges", json={"amount": 500}).status_code == 200
 

@@ -71,7 +71,7 @@ class Hold:
             self._approvals.leave(approval.id)
         if approval.status == "pending" and patience is not None and monotonic() - since > patience - EARLY:
             message = f"Nobody approved this request within the {patience:g} seconds that it waits."
-            raise Failure("approval_timeout", message, policy_name=", ".join(approval.policy_names))
+            raise _timeout(message, approval, patience)
         if not approval.over:
             message = "The gateway is about to stop while this request waits for approval: send it again."
             raise Failure("all_upstreams_unavailable", message, retry_after=2)
@@ -143,7 +143,7 @@ def _answer(exchange: Exchange, approval: Approval) -> Reply:
         raise Failure("approval_rejected", f"This request was rejected{why}", policy_name=policies)
     if approval.status == "expired":
         message = "Nobody approved this request in time; nothing was sent."
-        raise Failure("approval_timeout", message, policy_name=policies)
+        raise _timeout(message, approval, round(approval.expires_at - approval.created_at))
     reply = approval.reply
     if approval.execution == "unknown":
         message = "The request was approved, but whether it was carried out is unknown: it is not sent again."
@@ -152,6 +152,12 @@ def _answer(exchange: Exchange, approval: Approval) -> Reply:
         what = "was larger than is kept" if reply is not None else "is not kept"
         raise Failure("outcome_unknown", f"The request was approved and sent, but its answer {what}.")
     return _replayed(exchange, reply)
+
+
+def _timeout(message: str, approval: Approval, seconds: float) -> Failure:
+    """Return what a caller is told whose request nobody decided on within so many seconds."""
+    policies = ", ".join(approval.policy_names)
+    return Failure("approval_timeout", message, policy_name=policies, details={"timeout": seconds})
 
 
 def _replayed(exchange: Exchange, reply: KeptReply) -> Reply:
