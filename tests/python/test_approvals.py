@@ -78,13 +78,15 @@ async def test_nobody_decided(client, gateway, waits, monkeypatch, answers):
     assert caught.value.timeout == 60
 
 
-async def test_a_gateway_that_restarts_is_waited_for(connect, gateway, waits):
-    client = connect(retries=0)
+@pytest.mark.parametrize("retries", [0, 3])
+async def test_a_gateway_that_restarts_is_waited_for(connect, gateway, waits, retries):
+    client = connect(retries=retries)
     gateway.drop()
     gateway.refuse(503, "spool_full")
+    gateway.answer(429, headers={"Retry-After": "60"})
     gateway.answer(200, DONE)
     assert (await client.wait_for_approval(ID, timeout=300)).approved
-    assert len(waits.seconds) == 2
+    assert waits.seconds == [1.0, 1.0, 1.0], "it asks again by itself, and nothing beneath it does"
 
 
 async def test_an_unknown_approval_is_no_waiting(client, gateway):

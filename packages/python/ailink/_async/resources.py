@@ -14,7 +14,7 @@ from ailink._approvals import LONGEST_POLL, PAUSE, ApprovalResult, is_settled, r
 from ailink._async.connection import AsyncConnection
 from ailink._requests import management_path, query_from
 from ailink._responses import M, item_from, items_from
-from ailink.exceptions import APIConnectionError, ApprovalTimeoutError, GatewayError
+from ailink.exceptions import APIConnectionError, ApprovalTimeoutError, GatewayError, RateLimitError
 from ailink.models import (
     AdminKey,
     ApprovalDecision,
@@ -213,9 +213,10 @@ class AsyncApprovals(AsyncReadable[ApprovalRequest]):
         """How it stands, as soon as that changes; None when the gateway cannot say at the moment."""
         wait = max(1, math.ceil(min(left, LONGEST_POLL)))
         path = management_path(self._resource, identifier)
+        connection = self._connection.once()  # retries would outlast the wait where the gateway is silent
         try:
-            response = await self._connection.manage("GET", path, params={"wait": wait}, timeout=wait + PATIENCE)
-        except (APIConnectionError, GatewayError):
+            response = await connection.manage("GET", path, params={"wait": wait}, timeout=wait + PATIENCE)
+        except (APIConnectionError, GatewayError, RateLimitError):
             return None
         return item_from(response, ApprovalRequest)
 

@@ -8,6 +8,7 @@ import itertools
 from time import sleep
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any, Self, Unpack
 
 import httpx2
@@ -47,6 +48,12 @@ class Connection:
         scoped = copy(self)
         scoped.configuration = self.configuration.with_scope(headers)
         return scoped
+
+    def once(self) -> Self:
+        """The same way to the gateway, with no call sent again: for who asks again by themselves."""
+        single = copy(self)
+        single.configuration = replace(self.configuration, retries=0)
+        return single
 
     def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> httpx2.Response:
         """Sends a call for the API behind the gateway. Returns whatever that API answers, and what the gateway says of
