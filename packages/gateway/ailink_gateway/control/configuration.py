@@ -13,7 +13,7 @@ from fastapi import Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from sqlalchemy import Connection
 
-from ailink_gateway.control.authentication import Caller, Principal
+from ailink_gateway.control.authentication import Caller
 from ailink_gateway.control.context import Given
 from ailink_gateway.control.declared import KINDS, NAMED, Kind, Names, as_declared, as_stored
 from ailink_gateway.control.errors import refusals
@@ -95,12 +95,8 @@ class Imported(BaseModel):
 
 
 @router.get("/export", response_class=Response, responses={200: {"content": {YAML: {}}}})
-async def export_config(given: Given, caller: Caller) -> Response:
-    """Export projects, policies, services and tokens as YAML, in the same order each time. It holds no secret.
-
-    Beside `config:read` it takes the scope of each of these kinds, such as `tokens:read`.
-    """
-    _check_scopes(caller, [f"{kind.section}:read" for kind in KINDS])
+async def export_config(given: Given) -> Response:
+    """Export projects, policies, services and tokens as YAML, in the same order each time. It holds no secret."""
     present = await given.store.read(read_configuration)
     return Response(await asyncio.to_thread(_written, present), media_type=YAML)
 
@@ -117,7 +113,9 @@ async def import_config(
     """
     document = await asyncio.to_thread(_read, await request.body())
     sections = document.model_dump(exclude={"version"}, exclude_none=True)
-    _check_scopes(caller, [f"{section}:write" for section in sections])
+    if missing := lacking(caller.scopes, (f"{section}:write" for section in sections)):
+        message = f"This admin key lacks what the file needs: {', '.join(missing)}."
+        raise Failure("policy_denied", message, reason="scope_missing")
     run = _Import(document, given.vault, given.guard, given.now())
     if not query.dry_run:
         return await given.store.change(run)
@@ -126,12 +124,6 @@ async def import_config(
     except _Undone as undone:
         return undone.imported.model_copy(update={"dry_run": True, "tokens": []})
     raise AssertionError("a dry run was kept")
-
-
-def _check_scopes(caller: Principal, wanted: list[str]) -> None:
-    if missing := lacking(caller.scopes, wanted):
-        message = f"This admin key lacks what the file needs: {', '.join(missing)}."
-        raise Failure("policy_denied", message, reason="scope_missing")
 
 
 class _Undone(Exception):
