@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ailink_provider.errors import Failure
-from ailink_provider.sse import Frame, Frames
+from ailink_provider.sse import Frame, Frames, ordinary
 
 STREAM = (b'\xef\xbb\xbf: hello\n\nevent: a\ndata: {"x":1}\n\ndata:no space\ndata: two\n\n'
           b'id: 7\nretry: 1\ndata: \xf0\x9f\x98\x80\n\ndata: last')
@@ -90,3 +90,18 @@ def test_the_short_ways_mean_what_the_long_one_does(pieces: list[tuple[bytes, by
     assert [event for event in content(frames) if event != (b"", None)] == [
         event for event in by_the_book(stream) if event != (b"", None)]
     assert b"".join(frame.raw for frame in frames).strip() == stream.strip()
+
+
+def test_a_large_event_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def watched(data: bytes) -> list[tuple[bytes, bytes]] | None:
+        looked_at.append(len(data))
+        return ordinary(data)
+
+    monkeypatch.setattr("ailink_provider.sse.ordinary", watched)
+    event = b"event: image\ndata: " + b"a" * 100_000 + b"\ndata: b" * 1000 + b"\n\n"
+    pieces = [event[start : start + 100] for start in range(0, len(event), 100)]
+    [frame] = read(*pieces)
+    assert frame.raw == event
+    assert sum(looked_at) < 2 * len(event)

@@ -31,24 +31,39 @@ class Frames:
     """Cuts a byte stream, however it is chopped, into frames. ``pending`` is the beginning of one that is not whole."""
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
-        self.pending = b""
+        self.pending = bytearray()
         self._limit = limit
         self._started = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Return the frames that ``chunk`` completes. Raises ``Failure`` when one event passes the limit."""
-        data = self.pending + chunk if self.pending else chunk
+        data = chunk
+        if self.pending:
+            if not self._completes(chunk):
+                return []
+            data = bytes(self.pending)
         if not self._started:
             if len(data) < 3 and _BOM.startswith(data):
-                self.pending = data
+                self.pending = bytearray(data)
                 return []
             self._started = True
             data = data.removeprefix(_BOM)
         events = ordinary(data)
         if events is None:
             return self._cut(data)
-        self.pending = b""
+        self.pending = bytearray()
         return _frames(data, events)
+
+    def _completes(self, chunk: bytes) -> bool:
+        """Add ``chunk`` to what is pending; return whether a frame may be whole now.
+
+        What was looked at before is not looked at again: an event of megabytes comes in hundreds of chunks.
+        """
+        seen = len(self.pending)
+        self.pending += chunk
+        if not self._started or len(self.pending) > self._limit:
+            return True
+        return _BLANK_LINE.search(self.pending, max(seen - 3, 0)) is not None
 
     def _cut(self, data: bytes) -> list[Frame]:
         """Return the frames of any bytes; what is left of them waits."""
@@ -67,14 +82,14 @@ class Frames:
             for match in _BLANK_LINE.finditer(data, 0, usable):
                 frames.append(_frame(data[start : match.end()], None))
                 start = match.end()
-        self.pending = data[start:] if start else data
+        self.pending = bytearray(data[start:] if start else data)
         if len(self.pending) > self._limit:
             raise Failure("upstream_failed", f"The upstream sent one event of more than {self._limit} bytes.")
         return frames
 
     def close(self) -> list[Frame]:
         """Return the last frame if the stream ended without its blank line."""
-        rest, self.pending = self.pending, b""
+        rest, self.pending = bytes(self.pending), bytearray()
         return [_frame(rest, None)] if rest.strip() else []
 
 
@@ -84,8 +99,10 @@ def ordinary(data: bytes) -> list[tuple[bytes, bytes]] | None:
     """
     if _CR in data:
         return _ordinary_crlf(data)
+    if data[-2:] != b"\n\n":
+        return None
     content = data[6:-2]  # one event is what most chunks are
-    if data[:6] == b"data: " and data[-2:] == b"\n\n" and _LF not in content:
+    if data[:6] == b"data: " and _LF not in content:
         return [(b"", content)]
     lines = data.split(b"\n", 4)
     if len(lines) == 4:
