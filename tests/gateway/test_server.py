@@ -584,6 +584,51 @@ async def test_who_waits_for_leave_to_send_gets_it(running: Running, patience: C
     assert await connection.answer() == b"ok"
 
 
+@pytest.mark.parametrize("endless", [b"x" * 8192, b"X-Trailer: x\r\n" * 512])
+async def test_trailers_without_end_are_not_kept(
+    running: Running, patience: Callable[..., None], endless: bytes
+) -> None:
+    patience()
+    connection = await running.connect()
+    connection.send(b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Endless: ")
+
+    async def send_on() -> None:
+        while True:
+            connection.send(endless)
+            await connection.writer.drain()
+
+    sending = asyncio.create_task(send_on())
+    await connection.closed()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(sending, PATIENCE)
+
+
+async def test_a_long_body_in_small_chunks_passes(running: Running, patience: Callable[..., None]) -> None:
+    patience()
+    connection = await running.connect()
+    connection.send(b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        connection.send(b"1;note=%b\r\nx\r\n" % (b"n" * 1000))
+        await connection.writer.drain()
+    connection.send(b"0\r\n\r\n")
+    assert await connection.answer() == b"x" * 200
+
+
+async def test_who_waits_for_leave_to_send_and_gets_none_is_not_listened_to(
+    running: Running, patience: Callable[..., None]
+) -> None:
+    patience()
+
+    async def refusing(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        await send(start(LENGTH_2))
+        await send(piece(b"no"))
+
+    running.app = refusing  # type: ignore[assignment]
+    connection = await running.connect()
+    connection.send(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 50\r\nExpect: 100-continue\r\n\r\n")
+    assert b"\r\nconnection: close\r\n\r\nno" in await connection.closed()
+
+
 async def test_a_request_to_upgrade_is_answered_as_any_and_is_the_last(
     running: Running, patience: Callable[..., None]
 ) -> None:

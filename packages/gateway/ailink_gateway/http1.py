@@ -24,7 +24,7 @@ HEADER_SECONDS = 20.0
 BODY_SECONDS = 120.0
 KEEP_ALIVE_SECONDS = 75.0
 STALL_SECONDS = 120.0
-HEADER_BYTES = 64 * 1024  # beyond what one read of the socket brings
+HEADER_BYTES = 64 * 1024  # of headers, or of chunks' framing and trailers; beyond what one read of the socket brings
 
 _REFUSAL = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
@@ -36,8 +36,9 @@ _IDLE, _HEADERS, _BODY, _ANSWER = "idle", "headers", "body", "answer"
 class Connection(asyncio.Protocol):
     """A client's connection, which is closed when it makes the server wait or hoard.
 
-    A request's headers have ``HEADER_SECONDS`` and ``HEADER_BYTES``, its body has ``BODY_SECONDS``, the next request
-    ``KEEP_ALIVE_SECONDS`` to begin, and a client that takes nothing of what is written to it has ``STALL_SECONDS``.
+    A request's headers have ``HEADER_SECONDS`` and ``HEADER_BYTES``, its body has ``BODY_SECONDS``, and what stands
+    between its pieces or behind them ``HEADER_BYTES``, the next request ``KEEP_ALIVE_SECONDS`` to begin, and a client
+    that takes nothing of what is written to it has ``STALL_SECONDS``.
 
     Args:
         config, server_state, app_state, _loop: what uvicorn's server makes a protocol with. Of ``server_state`` it
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._deaf = False  # nothing more is understood: what is under way is answered, and that is all
         self._paused = False
         self._in_headers = False
-        self._header_bytes = 0
+        self._header_bytes = 0  # since a request, its body or a piece of that began
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
         """Read on, and give what is awaited now its time."""
         if self._deaf:
             return
-        began = self._in_headers
+        self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -105,7 +106,6 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(b"Invalid HTTP request received.")
             return
-        self._header_bytes = self._header_bytes + len(data) if began and self._in_headers else 0
         if self._header_bytes > HEADER_BYTES:
             self._refuse(b"The headers of this request are too large.")
         elif self._in_headers:
@@ -177,6 +177,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._in_headers = True
+        self._header_bytes = 0
         self._url = b""
         self._headers = []  # without the trailers of the request before
 
@@ -188,6 +189,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        self._header_bytes = 0
         self._phase, self.due = _ANSWER, inf  # unless ``data_received`` finds that more is awaited
         parser = self._parser
         version = parser.get_http_version()
@@ -209,10 +211,12 @@ class Connection(asyncio.Protocol):
             self.hold_back()
 
     def on_body(self, body: bytes) -> None:
+        self._header_bytes = 0
         if self._arriving is not None:
             self._arriving.feed(body)
 
     def on_message_complete(self) -> None:
+        self._header_bytes = 0
         call, self._arriving = self._arriving, None
         if call is not None:
             call.end()

@@ -154,6 +154,8 @@ class Call:
         else:
             block += b"\r\ntransfer-encoding: chunked"
         self.started = True
+        if self._expects_continue and not self._whole:
+            self.keep_alive = False  # nobody knows whether the body comes: the next request might be taken for it
         self._expects_continue = False
         self._head = block + (b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n")
         if length is None and not self._bodiless:  # its first piece may be long in coming
