@@ -263,6 +263,7 @@ async def test_a_form_counts_only_from_its_page_and_its_session(
         (browser, {**good, "csrf": of_other.fields["csrf"]}, {}), (browser, good, cross),
         (browser, good, {"origin": "https://evil.example"}), (browser, {**good, "decision": "maybe"}, {}),
         (caller(), good, {}), (browser, {**good, "padding": "x" * 20_000}, {}),
+        (browser, {**good, **{f"more{number}": "x" for number in range(10)}}, {}),
     ):
         response = await client.post(path, data=data, headers=headers)
         assert response.status_code == 403, (data, headers)

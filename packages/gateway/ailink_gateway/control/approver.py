@@ -172,7 +172,10 @@ async def _form(request: Request) -> Mapping[str, str]:
     body = await request.body()
     if len(body) > FORM_BYTES:
         return {}
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10))
+    try:
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10))
+    except ValueError:  # more fields than any of these forms has
+        return {}
 
 
 def _refused(approval_id: str, notice: str) -> Response:
