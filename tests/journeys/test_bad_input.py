@@ -648,8 +648,12 @@ class TestHeaders:
         assert act(b"/x", *lines, method=b"POST", body=b"0\r\n\r\nGET /y HTTP/1.1\r\n\r\n").status_code == 400
         assert not upstream.requests
 
-    def test_a_coding_beside_chunked(self, act: Act, upstream: MockUpstream) -> None:
-        answer = act(b"/x", b"Transfer-Encoding: gzip, chunked", method=b"POST", body=b"0\r\n\r\n")
+    @pytest.mark.parametrize("lines", [
+        [b"Transfer-Encoding: gzip, chunked"], [b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: chunked", b"Content-Encoding: deflate", b"Content-Encoding: identity"],
+    ])  # fmt: skip
+    def test_a_coding_beside_chunked(self, act: Act, upstream: MockUpstream, lines: list[bytes]) -> None:
+        answer = act(b"/x", *lines, method=b"POST", body=b"0\r\n\r\n")
         refused(CLIENTS[0], answer, 415, "invalid_request")
         assert not upstream.requests
 

@@ -163,8 +163,9 @@ class Exchange(Struct, eq=False):
         declared = headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise _too_large(limit)
-        coded = b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked"
-        if coded or headers.get(b"content-encoding", b"identity") != b"identity":
+        if self._sent_otherwise(b"transfer-encoding", b"chunked") or self._sent_otherwise(
+            b"content-encoding", b"identity"
+        ):
             raise Failure(
                 "invalid_request",
                 "Compressed request bodies are not accepted: send the body without Content-Encoding.",
@@ -174,6 +175,10 @@ class Exchange(Struct, eq=False):
         self.body = await self._receive_all(limit)
         self.body_read = True
         return self.body
+
+    def _sent_otherwise(self, name: bytes, value: bytes) -> bool:
+        """Whether a header, or one of its repetitions, says anything but ``value``."""
+        return name in self.headers and any(said.lower() != value for key, said in self.raw_headers if key == name)
 
     async def _receive_all(self, limit: int) -> bytes:
         chunks: list[bytes] = []

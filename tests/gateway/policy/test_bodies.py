@@ -22,8 +22,12 @@ def tree(kind: str, data: bytes) -> Any:
     return body.tree
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "",
-    "application/vnd.api+json"])
+@pytest.mark.parametrize("kind", [
+    "application/json", "application/json; charset=utf-8", "", "application/vnd.api+json", "application/json;",
+    'application/json;charset="UTF-8"', "application/json; charset=utf8 ;",
+    'application/vnd.api+json; ext="https://a.example/b; c"; odata.metadata=full',
+    "application/ld+json; profile=http://a.example/b",
+])  # fmt: skip
 def test_json_is_read_whatever_it_is_called(kind: str) -> None:
     assert tree(kind, b'{"a": [1, {"b": "x"}]}') == {"a": [1, {"b": "x"}]}
 
@@ -48,6 +52,9 @@ def test_a_multipart_form_is_read_as_fields_and_files() -> None:
 
 
 @pytest.mark.parametrize(("kind", "data"), [
+    ("application/json; charset=utf-7", b'{"a":1}'), ("application/json;charset=\"UTF-16\"", b'{"a":1}'),
+    ("application/json; x; charset=utf-7", b'{"a":1}'), ("application/json; a=b, " + FORM, b'{"a":1}'),
+    (FORM + "; charset=ibm037", b"a=1"), (FORM + "; charset=utf-8; charset=utf-7", b"a=1"),
     ("text/plain", b'{"a":1}'), ("application/octet-stream", b"\x00"), ("application/json", b"{"),
     ("application/json", b'{"a": NaN}'), ("application/json", b"[" * 100 + b"]" * 100), ("application/json", b"\xff"),
     (FORM, b"a=1&a=2"), (FORM, b"a=1;a=2"), (FORM, b"a=1&a[b]=2"), (FORM, b"a[b]=1&a=2"), (FORM, b"a=%ff"),
@@ -134,10 +141,11 @@ def test_a_replacement_that_takes_too_long_is_given_up() -> None:
     assert replace("a" * 1000, 10_000, 0.0) is None
 
 
+@pytest.mark.parametrize("first", ["application/json", "application/json; charset=utf-8", 'application/json; a="'])
 def test_a_content_type_that_stands_twice_is_not_believed(
-    ask: Callable[..., Exchange], facts_of: Callable[..., Facts]
+    ask: Callable[..., Exchange], facts_of: Callable[..., Facts], first: str
 ) -> None:
-    exchange = ask(body={"amount": 5})
+    exchange = ask(body=b'{"amount": 5}', headers={"content-type": first})
     exchange.raw_headers.append((b"content-type", b"application/x-www-form-urlencoded"))
     with pytest.raises(Unreadable):
         facts_of(exchange).body_value(("amount",))

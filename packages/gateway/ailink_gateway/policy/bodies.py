@@ -20,6 +20,12 @@ from ailink_provider.errors import Failure
 FIELDS = 1000  # of a form
 PART_HEAD = 2048  # bytes of the headers of one part
 
+# Parameters of a Content-Type. In these charsets JSON and forms say what they say in UTF-8; in others, such as UTF-7 or
+# EBCDIC, the same bytes say something else to a reader that obeys the charset.
+_PARAMETERS = re.compile(r"""(?:;\s*(?:[!#-'*+.\w^`|~-]+=(?:[!#-'*+.\w^`|~:/-]+|"[^"\\]*")\s*)?)*""", re.ASCII)
+_CHARSET = re.compile(r""";\s*charset="?([^;"\s]*)""", re.IGNORECASE)
+_ALIKE = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"})
+
 Change = Callable[[str], str]
 
 
@@ -57,9 +63,12 @@ def read_body(content_type: str | None, data: bytes, *, model: bool) -> Body | N
     """
     if not data:
         return None
-    kind = (content_type or "").partition(";")[0].strip().lower()
     if model:
         return JsonBody(data, read_document(data))
+    kind, _, parameters = (content_type or "").partition(";")
+    kind = kind.strip().lower()
+    if parameters:
+        _check_parameters(";" + parameters)
     if kind in ("", "application/json", "text/json") or (kind.startswith("application/") and kind.endswith("+json")):
         try:
             return JsonBody(data, read_document(data))
@@ -72,6 +81,13 @@ def read_body(content_type: str | None, data: bytes, *, model: bool) -> Body | N
     if kind == "multipart/form-data":
         return MultipartBody(content_type or "", data)
     raise Unreadable(f"it is {kind[:64]!r}, and rules read JSON, urlencoded and multipart forms")
+
+
+def _check_parameters(parameters: str) -> None:
+    if _PARAMETERS.fullmatch(parameters) is None:
+        raise Unreadable("the parameters of its Content-Type are not plain")
+    if any(charset.lower() not in _ALIKE for charset in _CHARSET.findall(parameters)):
+        raise Unreadable("its charset is not UTF-8")
 
 
 class JsonBody:

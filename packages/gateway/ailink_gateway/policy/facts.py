@@ -14,7 +14,7 @@ import msgspec
 
 from ailink_gateway.envelope import read_document
 from ailink_gateway.policy import paths
-from ailink_gateway.policy.bodies import Body, read_body
+from ailink_gateway.policy.bodies import Body, Unreadable, read_body
 from ailink_gateway.policy.paths import MISSING, Path
 from ailink_gateway.services import PREFIX, spellings
 from ailink_provider.errors import Failure
@@ -126,8 +126,10 @@ class Facts:
         if self._body is _UNREAD:
             exchange = self.exchange
             model = exchange.route.kind == "model"
-            kind = Facts.header(self, b"content-type")
-            self._body = read_body(None if kind is MISSING else kind, exchange.body, model=model)
+            kinds = Facts.header_values(self, b"content-type")
+            if len(kinds) > 1 and not model:
+                raise Unreadable("its Content-Type stands twice")
+            self._body = read_body(kinds[0] if kinds else None, exchange.body, model=model)
         return self._body  # type: ignore[no-any-return]
 
     def put_body(self, body: Body) -> None:
