@@ -324,6 +324,7 @@ SENT_OR_NOT = [
     (lambda: Response(200, [], b"<html>"), 50_000),
     (lambda: answer(usage=None), 50_000),
     (lambda: Response(504, [], b"the proxy gave up"), 50_000),
+    (lambda: Response(200, [], b'{"error":{"message":"no"}}'), 0),
     (lambda: Response(500, [], b'{"error":{"message":"no"}}'), 0),
     (lambda: Response(429, [], b'{"error":{"message":"no"}}'), 0),
     (lambda: Response(400, [], b'{"error":{"message":"no"}}'), 0),

@@ -214,6 +214,26 @@ async def test_a_full_spool_refuses_new_calls_and_still_takes_the_records_of_ope
     assert list(table.rows) == names
 
 
+async def test_it_is_not_ready_while_the_next_call_would_be_refused(tmp_path: Path) -> None:
+    spool = journal(tmp_path, limit_bytes=2 * SEGMENT)
+    await spool.ready()
+    with pytest.raises(Failure):
+        for number in range(100):
+            spool.open(opened(f"r{number}"))
+    with pytest.raises(Failure) as caught:
+        await spool.ready()
+    assert caught.value.code == "spool_full"
+    table = Table()
+    shipping = asyncio.create_task(spool.run(table.insert, table.known, lambda: 9.0))
+    for name in list(spool._home):
+        spool.close(record(name))
+    await table.asked.wait()
+    spool.stop()
+    await shipping
+    await spool.ready()
+    spool.release()
+
+
 async def test_no_space_for_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = journal(tmp_path)
 

@@ -151,6 +151,7 @@ class Gateway:
             breakers=breakers,
             ledger=ledger,
             guard=guard,
+            checks={"spool": self.spool.ready},
         )
         self._is_control = owned(self.control)
         self._running = [

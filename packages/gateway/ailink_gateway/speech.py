@@ -253,13 +253,19 @@ def error_instead(speech: Speech, body: bytes) -> Failure | None:
     status 200 and as a whole. None if it is something else.
     """
     try:
-        if _given(_OBJECT.decode(body), "error"):
+        if tells_of_error(body):
             speech.whole(body)
     except Failure as failure:
         return failure
-    except (ValueError, RecursionError):
-        pass
     return None
+
+
+def tells_of_error(body: bytes) -> bool:
+    """Whether an upstream's whole answer says that it failed."""
+    try:
+        return _given(_OBJECT.decode(body), "error")
+    except (ValueError, RecursionError):
+        return False
 
 
 def not_a_reply(body: bytes) -> Failure:

@@ -167,6 +167,12 @@ class Spool:
         segment.calls += 1
         self._home[opened.id] = segment
 
+    async def ready(self) -> None:
+        """Raise the ``Failure`` that the next call would be refused with."""
+        segment = self._segments[-1]
+        if segment.written + self._reserved + 2 * LINE_LIMIT > segment.size:
+            self._roll()
+
     def close(self, record: Record) -> None:
         """Append the record of a call, opened before or refused without one. Raises ``OSError`` if it cannot be
         written.

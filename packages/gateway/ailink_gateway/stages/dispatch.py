@@ -23,7 +23,7 @@ from ailink_gateway.grant import Key, Target, Upstream
 from ailink_gateway.mask import Mask, masked
 from ailink_gateway.ports import Journal, Thoughts
 from ailink_gateway.record import PATH_LIMIT, Opened, capped
-from ailink_gateway.speech import Speech, count_locally, error_instead, speak
+from ailink_gateway.speech import Speech, count_locally, error_instead, speak, tells_of_error
 from ailink_gateway.stages import Proceed
 from ailink_provider.chat import Usage
 from ailink_provider.dialects import Loss
@@ -79,7 +79,13 @@ class Dispatch:
             raise _whose(exchange, await _refused(target, response, spellings))
         if exchange.streaming:
             return await self._stream(exchange, speech, response, Mask(spellings))
-        body = speech.whole(masked(spellings, await response.read(REPLY_LIMIT)))
+        body = masked(spellings, await response.read(REPLY_LIMIT))
+        try:
+            body = speech.whole(body)
+        except Failure:
+            # An error is the upstream's answer and costs nothing; what is no reply may have cost anything.
+            exchange.outstanding = not tells_of_error(body)
+            raise
         exchange.measured = speech.measured
         _complete(exchange, speech)
         return Reply(200, [(b"content-type", b"application/json"), *_passed(target, response)], body)
