@@ -7,7 +7,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from time import time
 from typing import Any
@@ -117,7 +117,10 @@ class Gateway:
         self.metrics = Metrics()
         self.bodies = BodyKeeper(self.store, self.vault, settings.body_days * DAY)
         self.retention = Retention(self.store, self._chain_key, settings.audit_days, time)
-        shared = snapshot(settings, self.transport, await open_configured(settings.configured, self.transport))
+        configured = await open_configured(settings.configured, self.transport)
+        shared = snapshot(settings, self.transport, configured)
+        chosen = {name for name, setting in settings.providers.items() if setting.base_url}
+        warn_of_refused(shared.environment, chosen | configured.keys(), guard)
         self._discovery = Discovery(shared)
         limiter, resolver = MemoryLimiter(), Resolver(shared)
         public_url = settings.public_url or f"http://{settings.host}:{settings.port}"
@@ -307,6 +310,15 @@ def base_urls(settings: Settings) -> dict[str, str]:
         if url := setting.base_url or row.base_url:
             urls[name] = url if setting.base_url or row.opener is None else ""
     return urls
+
+
+def warn_of_refused(upstreams: Mapping[str, Upstream], chosen: Collection[str], guard: Guard) -> None:
+    """Log which of the upstreams whose address the operator has chosen may not be called as things stand."""
+    for name in sorted(upstreams.keys() & chosen):
+        try:
+            guard.foresee(upstreams[name].origin)
+        except Failure as failure:
+            logger.warning("calls to the provider %s will be refused: %s", name, failure.message)
 
 
 def snapshot(settings: Settings, sender: Sender, configured: Mapping[str, Upstream]) -> Snapshot:
