@@ -190,6 +190,25 @@ def test_a_policy_of_the_project_holds_for_all_its_tokens(
     assert call.request("GET", "/v1/charges", token=token, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_refused_reply_is_the_answer_under_its_idempotency_key(
+    desk: Desk, call: Caller, upstream: MockUpstream, streaming: bool
+) -> None:
+    policy = desk.save({"when": {"field": "response.status", "op": "lt", "value": 500}, "then": {"type": "deny"}},
+        phase="post")  # fmt: skip
+    charges = {"token": desk.token(policy, provider="generic", upstream_url=upstream.url())}
+    chats = {"token": desk.token(policy)}
+    for path, body, where in (
+        ("/v1/charges", {"amount": 5}, charges),
+        ("/v1/chat/completions", {"model": "gpt-4o", "messages": HI, "stream": streaming}, chats),
+    ):
+        upstream.forget()
+        answers = [call.request("POST", path, json=body, headers={"Idempotency-Key": "k"}, **where) for _ in range(2)]
+        assert [answer.headers["x-ailink-error"] for answer in answers] == ["policy_denied"] * 2
+        assert (answers[0].status_code, answers[0].content) == (answers[1].status_code, answers[1].content)
+        assert len(upstream.requests) == 1, "it was executed, and is paid for, once"
+
+
 def test_replies_are_held_back_in_streams_too(
     desk: Desk, sdk: Callable[[str], openai.OpenAI], upstream: MockUpstream
 ) -> None:

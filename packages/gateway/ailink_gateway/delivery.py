@@ -9,9 +9,13 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 
+from msgspec.json import encode
+
 from ailink_gateway.exchange import Exchange, Reply
+from ailink_provider.errors import Failure
 
 STALL_SECONDS = 120.0
+LONGEST_WAIT = 86_400  # seconds that an upstream may have a client wait
 WATCH_SECONDS = 0.05
 
 
@@ -120,6 +124,21 @@ async def deliver(exchange: Exchange, reply: Reply, settle: Callable[[], None], 
     settle()
     departure.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+def refuse(exchange: Exchange, failure: Failure) -> Reply:
+    """Return the reply that tells the client of ``failure``, in its dialect."""
+    exchange.error_code = failure.code
+    status, body = exchange.route.dialect.write_error(failure, exchange.id)
+    headers = [(b"content-type", b"application/json"), (b"x-ailink-error", failure.code.encode())]
+    if failure.retry_after is not None:
+        seconds = min(LONGEST_WAIT, max(1, failure.retry_after))
+        headers.append((b"retry-after", b"%d" % round(seconds)))
+    if not failure.retryable:
+        headers.append((b"x-should-retry", b"false"))
+    if failure.code == "payload_too_large":
+        headers.append((b"connection", b"close"))
+    return Reply(status, headers, encode(body))
 
 
 def _ascii(text: str) -> bytes:

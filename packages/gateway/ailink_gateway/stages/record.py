@@ -9,11 +9,9 @@ import contextlib
 import logging
 from time import monotonic
 
-from msgspec.json import encode
-
 from ailink_gateway import record as rows
 from ailink_gateway.charges import FREE, charge, plausible
-from ailink_gateway.delivery import Departures, deliver
+from ailink_gateway.delivery import Departures, deliver, refuse
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.ports import Bodies, Journal, Meter
 from ailink_gateway.stages import Proceed
@@ -23,7 +21,6 @@ from ailink_provider.errors import Failure
 
 logger = logging.getLogger("ailink")
 
-LONGEST_WAIT = 86_400  # seconds that an upstream may have a client wait
 UNAVAILABLE = 503
 _AROUND_TAG = len('["",""],')
 
@@ -103,21 +100,6 @@ class Record:
 def _is_strangers(exchange: Exchange) -> bool:
     """Whether it is not known who calls: the secret is none, or could not be looked up."""
     return exchange.grant is None and (exchange.error_code == "invalid_api_key" or exchange.status == UNAVAILABLE)
-
-
-def refuse(exchange: Exchange, failure: Failure) -> Reply:
-    """Return the reply that tells the client of ``failure``, in its dialect."""
-    exchange.error_code = failure.code
-    status, body = exchange.route.dialect.write_error(failure, exchange.id)
-    headers = [(b"content-type", b"application/json"), (b"x-ailink-error", failure.code.encode())]
-    if failure.retry_after is not None:
-        seconds = min(LONGEST_WAIT, max(1, failure.retry_after))
-        headers.append((b"retry-after", b"%d" % round(seconds)))
-    if not failure.retryable:
-        headers.append((b"x-should-retry", b"false"))
-    if failure.code == "payload_too_large":
-        headers.append((b"connection", b"close"))
-    return Reply(status, headers, encode(body))
 
 
 def row(exchange: Exchange) -> rows.Record:

@@ -7,6 +7,7 @@ the same key is refused. A claim whose outcome nobody knows is never executed ag
 from collections.abc import AsyncGenerator, Awaitable
 from hashlib import sha256
 
+from ailink_gateway.delivery import refuse
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.ports import Claim, Claims
 from ailink_gateway.stages import Proceed
@@ -17,6 +18,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LONGEST_KEY = 255
 REPLAYED = (b"idempotent-replayed", b"true")
 AGAIN_SECONDS = 1.0
+FAILED = 400  # the least status of a model's error
 # What an API may answer when it did nothing yet: such an answer is not the last word on the request.
 TRY_AGAIN = frozenset({408, 425, 429, 503})
 
@@ -51,7 +53,10 @@ class Replay:
         try:
             reply = await proceed(exchange)
         except Failure as failure:
-            await self._broken_off(exchange, claim, unsent=failure.unsent)
+            if _is_held_back(exchange, failure):
+                await self._claims.answer(claim, refuse(exchange, failure))
+            else:
+                await self._broken_off(exchange, claim, unsent=failure.unsent)
             raise
         except BaseException:
             await self._broken_off(exchange, claim, unsent=False)
@@ -96,6 +101,14 @@ class Replay:
             await self._claims.lose(claim)
         else:
             await self._claims.release(claim)
+
+
+def _is_held_back(exchange: Exchange, failure: Failure) -> bool:
+    """Whether a request was executed, and a policy refuses what came of it: then that refusal is its answer."""
+    status = exchange.upstream_status
+    if failure.policy_name is None or status is None:
+        return False
+    return status < FAILED if exchange.route.kind == "model" else status not in TRY_AGAIN
 
 
 def _key(exchange: Exchange) -> str:
