@@ -134,6 +134,25 @@ async def test_what_makes_no_sense_is_refused(admin: httpx2.AsyncClient, fields:
     assert response.json()["error"]["details"][0]["field"]
 
 
+@pytest.mark.parametrize(("fields", "param", "said"), [
+    ({"injection": "header"}, "header_name", "needs"), ({"header_name": "X-Key"}, "header_name", "alone"),
+    ({"injection": "query"}, "query_name", "needs"),
+    ({"injection": "header", "header_name": "X-Key", "query_name": "k"}, "query_name", "alone"),
+])
+async def test_what_injection_lacks_is_named(
+    admin: httpx2.AsyncClient, create: Create, fields: dict[str, Any], param: str, said: str
+) -> None:
+    credential = await create("credentials", name="c", secret=SECRET)
+    for refused in (
+        await admin.post(CREDENTIALS, json={"name": "d", "secret": SECRET, **fields}),
+        await admin.patch(f"{CREDENTIALS}/{credential['id']}", json=fields),
+    ):
+        assert refused.status_code == 422
+        error = refused.json()["error"]
+        assert (error["param"], [detail["field"] for detail in error["details"]]) == (param, [param])
+        assert said in error["message"] and "JSON object" not in error["message"]
+
+
 async def test_injection_changes_as_a_whole(admin: httpx2.AsyncClient, create: Create) -> None:
     credential = await create("credentials", name="c", secret=SECRET, injection="header", header_name="X-Key")
     path = f"{CREDENTIALS}/{credential['id']}"

@@ -68,8 +68,10 @@ class _Injected(Input):
     def _fit(self) -> Self:
         for injection, name in (("header", "header_name"), ("query", "query_name")):
             given = getattr(self, name) is not None
-            if given != (self.injection == injection):
-                raise PydanticCustomError("injection", f"{name} belongs to injection {injection!r}, and to it alone")
+            if given and self.injection != injection:
+                raise Failure("validation_error", f"{name} goes with injection {injection!r} alone.", param=name)
+            if self.injection == injection and not given:
+                raise Failure("validation_error", f"injection {injection!r} needs {name}.", param=name)
         return self
 
 
