@@ -71,3 +71,24 @@ async def test_event_ids(admin: httpx2.AsyncClient, broadcaster: Any, text: str)
     headers = [(b"last-event-id", text.encode("utf-8", "replace"))]
     answer = await admin.get("/api/v1/audit/stream", headers=headers)
     assert answer.status_code in (200, 422), answer.text
+
+
+@pytest.mark.parametrize("half", [b'"\\ud800"', b'"\xed\xa0\x80"'])
+@pytest.mark.parametrize(("path", "body"), [
+    ("policies", b'{"name": "p", "rules": [{"when": {"field": "request.path", "op": "eq", "value": HALF}, '
+                 b'"then": {"type": "deny"}}]}'),
+    ("policies", b'{"name": "p", "rules": [{"then": {"type": "override", "set_body_fields": {HALF: 1}}}]}'),
+    ("policies/test", b'{"policy": {"rules": [{"then": {"type": "deny"}}]}, '
+                      b'"requests": [{"method": "GET", "path": "/x", "body": HALF}]}'),
+    ("policies/test", b'{"policy": {"phase": "post", "rules": [{"then": {"type": "deny"}}]}, '
+                      b'"requests": [{"method": "GET", "path": "/x", "response": {"headers": {"x": HALF}}}]}'),
+    ("projects", b'{"name": HALF}'),
+])
+async def test_half_a_character_is_refused(admin: httpx2.AsyncClient, path: str, body: bytes, half: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    refused = await admin.post(f"/api/v1/{path}", content=body.replace(b"HALF", half), headers=headers)
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["error"]["param"] in ("rules", "requests", "name")
+    whole = body.replace(b"HALF", b'"\\ud83d\\ude00"')
+    answer = await admin.post(f"/api/v1/{path}", content=whole, headers=headers)
+    assert answer.status_code in (200, 201), answer.text

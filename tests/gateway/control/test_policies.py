@@ -170,6 +170,14 @@ async def test_a_policy_is_tried_on_the_path_that_would_be_sent(admin: httpx2.As
     assert [trial["decision"] for trial in answer.json()["data"]] == ["deny", "deny", "allow", "deny"]
 
 
+async def test_a_call_is_tried_at_a_time_in_utc(admin: httpx2.AsyncClient) -> None:
+    rule = {"when": {"field": "context.time.hour", "op": "eq", "value": 3}, "then": DENY}
+    moments = ["2026-07-02T03:30:00", "2026-07-02T03:30:00Z", "2026-07-02T05:30:00+02:00", "0001-01-01T03:00:00"]
+    requests = [{"method": "GET", "path": "/x", "at": moment} for moment in moments]
+    tried = await admin.post(f"{POLICIES}/test", json={"policy": {"rules": [rule]}, "requests": requests})
+    assert [trial["decision"] for trial in tried.json()["data"]] == ["deny"] * 4
+
+
 async def test_a_saved_policy_is_tried_on_models_and_replies(admin: httpx2.AsyncClient, create: Create) -> None:
     policy = await create("policies", name="p", rules=[{"type": "models", "allow": ["gpt-4o"]}])
     calls = [{"body": {"model": model, "messages": []}} for model in ("gpt-4o", "o3")]

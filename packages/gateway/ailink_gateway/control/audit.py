@@ -5,7 +5,6 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Query
@@ -16,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ailink_gateway.control.broadcaster import Broadcaster
 from ailink_gateway.control.context import Context, Given
 from ailink_gateway.control.errors import refusals
-from ailink_gateway.control.fields import Input, Listing, Moment, Page, Usd, either_form, seconds
+from ailink_gateway.control.fields import Input, Instant, Listing, Moment, Page, Usd, either_form, seconds
 from ailink_gateway.control.resource import resource
 from ailink_gateway.store import records as table
 from ailink_gateway.store.bodies import find_body
@@ -37,12 +36,7 @@ def _hex(code: object) -> object:
     return code.hex() if isinstance(code, bytes) else code
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 Text = Annotated[str, Field(min_length=1, max_length=256)]
-Instant = Annotated[datetime, AfterValidator(_utc)]
 Flag = Annotated[bool, BeforeValidator(bool)]
 
 

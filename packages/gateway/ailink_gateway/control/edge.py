@@ -1,6 +1,7 @@
 """The outermost layer of the control plane: names the request, lets in only who may, bounds what is read."""
 
 import asyncio
+import json
 import random
 from collections.abc import Awaitable, Callable
 
@@ -36,7 +37,9 @@ class Edge:
         try:
             state["principal"] = await self._authenticate(scope["method"], scope["path"], scope["headers"])
             if scope["method"] in WITH_BODY:
-                receive = _replay(await _read_body(scope, receive), receive)
+                body = await _read_body(scope, receive)
+                _check_text(body)
+                receive = _replay(body, receive)
         except Failure as failure:
             await answer(failure, request_id)(scope, receive, send)
             return
@@ -71,6 +74,28 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
                     return body
     except TimeoutError:
         raise Failure("request_timeout", f"The body did not arrive within {BODY_SECONDS:.0f} seconds.") from None
+
+
+def _check_text(body: bytes) -> None:
+    """Raise ``Failure`` for JSON that holds half a character: Python reads it, and could neither store nor send it."""
+    try:
+        tree = json.loads(body)
+        if _is_text(tree):
+            return
+    except (ValueError, RecursionError):
+        return  # no JSON, which whoever reads it says
+    members = tree.items() if isinstance(tree, dict) else ()
+    field = next((name for name, value in members if _is_text(name) and not _is_text(value)), "body")
+    message = f"{field} holds half of a UTF-16 surrogate pair (such as \\ud83d alone): send whole characters."
+    raise Failure("validation_error", message, param=field)
+
+
+def _is_text(tree: object) -> bool:
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -90,6 +90,10 @@ def _moment(value: object) -> object:
     return datetime.fromtimestamp(value, UTC) if isinstance(value, float) else value
 
 
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _usd(nano: object) -> object:
     return nano / 1e9 if isinstance(nano, int) else nano
 
@@ -100,6 +104,8 @@ ProjectId = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,32}$")]
 Model = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
 Secret = Annotated[str, Field(min_length=1, max_length=8192), AfterValidator(_visible_ascii)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
+# A moment that is asked for: in UTC unless it says otherwise.
+Instant = Annotated[datetime, AfterValidator(_utc)]
 Usd = Annotated[float, BeforeValidator(_usd)]
 # A moment that can be written down again whatever its offset, which the year 9999's last cannot.
 Future = Annotated[AwareDatetime, Field(lt=datetime(9000, 1, 1, tzinfo=UTC))]

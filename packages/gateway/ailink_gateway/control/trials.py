@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, Field, JsonValue
 
 from ailink_gateway import routes
-from ailink_gateway.control.fields import Input, Moment, Reference, seconds
+from ailink_gateway.control.fields import Input, Instant, Moment, Reference, seconds
 from ailink_gateway.envelope import read_members
 from ailink_gateway.exchange import Exchange
 from ailink_gateway.grant import Grant
@@ -46,7 +45,7 @@ class GivenRequest(Input):
     token_name: str | None = None
     project_id: str = DEFAULT
     client_ip: str | None = None
-    at: datetime | None = Field(None, description="When; now if it is left out.")
+    at: Instant | None = Field(None, description="When, in UTC unless it says otherwise; now if it is left out.")
     response: GivenReply | None = Field(None, description="What comes back, for policies with phase post.")
 
 
