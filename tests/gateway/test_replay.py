@@ -1,7 +1,10 @@
 """One idempotency key, one execution: whatever is sent again, by whom, and however the first time ended."""
 
 import asyncio
+import contextlib
 import shutil
+import sqlite3
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from ailink_gateway.control import rewrap, unlock
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Grant
 from ailink_gateway.stages.replay import Replay
+from ailink_gateway.store import engine
 from ailink_gateway.store.store import Store
 from ailink_gateway.vault import Vault
 from ailink_provider.errors import Failure
@@ -221,6 +225,58 @@ async def test_an_answer_too_large_to_keep_is_not_executed_again(
     monkeypatch.setattr(module, "ANSWER_LIMIT", 3)
     assert (await world.send()).body == b"done"
     assert (await world.refused()).reason == "answer_not_kept"
+    assert world.executed == 1
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores that are opened from now on wait for no other process."""
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize(("reply", "again"), [
+    (Reply(200, [], b"paid"), (200, b"paid")), (Reply(503, [], b"later"), (200, b"done")),
+    (Failure("upstream_failed", "It is down.", reason="connect_failed"), (200, b"done")),
+])
+async def test_a_store_that_fails_meanwhile_takes_no_answer_away(
+    impatient: None, world: World, reply: Any, again: tuple[int, bytes]
+) -> None:
+    world.replies.append(reply)
+    world.hold = asyncio.Event()
+    sending = asyncio.create_task(world.send())
+    await world.entered.wait()
+    with contextlib.closing(sqlite3.connect(world.store.path, isolation_level=None)) as another_process:
+        another_process.execute("BEGIN IMMEDIATE")
+        world.hold.set()
+        [told] = await asyncio.gather(sending, return_exceptions=True)
+        assert told is reply or told.body == reply.body
+        assert (await world.refused()).status == 503, "a claim is durable"
+    told = await world.send()
+    assert (told.status, told.body) == again
+    assert world.executed == (1 if again[1] == b"paid" else 2)
+
+
+async def test_a_client_that_leaves_while_the_key_is_claimed_may_come_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, claim = asyncio.get_running_loop(), module.table.claim
+    began, go = asyncio.Event(), threading.Event()
+
+    def slow(*given: Any) -> Any:
+        loop.call_soon_threadsafe(began.set)
+        assert go.wait(10)
+        return claim(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.table, "claim", slow)
+        sending = asyncio.create_task(world.send())
+        await began.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    go.set()
+    await world.store.write(lambda connection: None)  # behind it
+    assert (await world.send()).body == b"done"
     assert world.executed == 1
 
 

@@ -59,7 +59,9 @@ class Claim(NamedTuple):
 
 
 class Claims(Protocol):
-    """Who may execute what is sent under an idempotency key. Everything is durable when it returns."""
+    """Who may execute what is sent under an idempotency key. A claim is durable when it returns; what becomes of it is
+    written as soon as the store takes it, and until then holds in this process.
+    """
 
     async def claim(self, tenant: str, key: str, request_hash: bytes) -> Claim:
         """Take ``key`` for a request, or return how the one stands that has it. Tenants share no keys."""

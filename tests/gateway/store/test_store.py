@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from ailink_gateway.store import engine
+from ailink_gateway.store import store as module
 from ailink_gateway.store.meta import read_meta, write_meta
 from ailink_gateway.store.store import Store, StoreUnavailable, read_generation
 from ailink_gateway.store.tables import meta
@@ -137,6 +138,25 @@ async def test_all_writes_run_in_one_thread_and_never_in_the_loops(store: Store)
     assert len(writers) == 1
     readers = set(await asyncio.gather(*(store.read(thread) for _ in range(20))))
     assert not readers & {*writers, threading.get_ident()}
+
+
+async def test_who_waits_too_long_in_line_is_not_served(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, began, held = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def hold(_connection: Connection) -> bool:
+        loop.call_soon_threadsafe(began.set)
+        return held.wait(10)
+
+    first = asyncio.create_task(store.write(hold))
+    await began.wait()
+    monkeypatch.setattr(module, "LINE_SECONDS", -1.0)
+    second = asyncio.create_task(store.write(put, "a"))
+    held.set()
+    assert await first
+    with pytest.raises(StoreUnavailable, match="busy"):
+        await second
+    monkeypatch.undo()
+    assert await store.write(put, "a") == "a"
 
 
 async def test_a_write_holds_the_lock_from_its_beginning(store: Store) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, select, update
@@ -20,6 +21,7 @@ from ailink_gateway.store.tables import generation
 from ailink_provider.errors import Failure
 
 READERS = 4
+LINE_SECONDS = 10.0  # for which one waits for its turn: behind a lock each of those before takes seconds to fail
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -145,8 +147,15 @@ def _bumping(function: Query[P, T]) -> Query[P, tuple[T, int]]:
 def _submit(
     threads: ThreadPoolExecutor, on: Engine, function: Query[P, T], /, *args: P.args, **kwargs: P.kwargs,
 ) -> asyncio.Future[T]:
+    until = monotonic() + LINE_SECONDS
+
+    def in_turn() -> T:
+        if monotonic() > until:
+            raise StoreUnavailable("it is too busy")
+        return _transact(on, function, *args, **kwargs)
+
     try:
-        return asyncio.wrap_future(threads.submit(_transact, on, function, *args, **kwargs))
+        return asyncio.wrap_future(threads.submit(in_turn))
     except RuntimeError:
         raise StoreUnavailable("it is closed") from None
 
