@@ -275,7 +275,8 @@ async def test_a_client_that_leaves_while_the_key_is_claimed_may_come_again(
         with pytest.raises(asyncio.CancelledError):
             await sending
     go.set()
-    await world.store.write(lambda connection: None)  # behind it
+    for _ in range(2):  # the first is behind it, the second behind what follows from it
+        await world.store.write(lambda connection: None)
     assert (await world.send()).body == b"done"
     assert world.executed == 1
 
