@@ -30,6 +30,7 @@ class Call:
     path: str
     headers: dict[str, str]
     body: bytes
+    raw_headers: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def json(self) -> Any:
@@ -53,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         gateway = self.server.gateway
         body = self.read_body()
         headers = {name.lower(): value for name, value in self.headers.items()}
-        call = Call(self.command, self.path, headers, body)
+        call = Call(self.command, self.path, headers, body, self.headers.items())
         gateway.calls.append(call)
         answer = gateway.answers.popleft() if gateway.answers else gateway.otherwise(call)
         if answer.drop:

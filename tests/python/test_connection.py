@@ -165,6 +165,17 @@ async def test_a_callers_key_is_the_one_that_is_sent(client, gateway):
     assert [call.headers.get("idempotency-key") for call in gateway.calls] == ["charge-order-12345", "mine", None]
 
 
+@pytest.mark.parametrize("name", ["idempotency-key", "IDEMPOTENCY-KEY", "X-AILink-Idempotency-Key"])
+async def test_a_key_in_a_header_of_any_spelling_is_the_only_one(client, gateway, name):
+    gateway.answer(503, headers={"Retry-After": "0"})
+    await client.post("/v1/charges", headers={name: "mine", "x-ailink-approval-timeout": "9"}, wait_for_approval=True)
+    for call in gateway.calls:
+        sent = [value for header, value in call.raw_headers if header.lower().endswith("idempotency-key")]
+        assert sent == ["mine"]
+        assert [value for header, value in call.raw_headers if header.lower().endswith("-timeout")] == ["9"]
+    assert len(gateway.calls) == 2
+
+
 async def test_a_write_without_a_key_is_never_sent_again(admin, gateway):
     gateway.answer(503, headers={"Retry-After": "0", "x-should-retry": "true"})
     with pytest.raises(ailink.GatewayError):

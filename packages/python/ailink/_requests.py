@@ -14,6 +14,7 @@ import httpx2
 ABSOLUTE_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 PUBLIC_ID_LENGTH = 12
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+IDEMPOTENCY_HEADERS = frozenset({"idempotency-key", "x-ailink-idempotency-key"})  # the gateway takes either
 PATIENCE_HEADER = "X-AILink-Approval-Timeout"  # how long a model's call waits, on its connection, for a human
 
 
@@ -45,6 +46,13 @@ def url_for(gateway_url: str, path: str, params: Mapping[str, Any] | None = None
         raise ValueError("pass a path such as /v1/customers, not a whole URL: the gateway knows the token's upstream")
     url = httpx2.URL(gateway_url + (path if path.startswith("/") else f"/{path}"))
     return url.copy_merge_params(params) if params else url
+
+
+def with_header(given: Mapping[str, str] | None, name: str, value: str) -> dict[str, str]:
+    """``given`` and the header ``name``, unless that is among them already, in whatever spelling."""
+    headers = dict(given or {})
+    same = IDEMPOTENCY_HEADERS if name == IDEMPOTENCY_HEADER else {name.lower()}
+    return {name: value, **headers} if same.isdisjoint(each.lower() for each in headers) else headers
 
 
 def management_path(resource: str, *segments: str) -> str:

@@ -29,7 +29,7 @@ from ailink._async.resources import (
 )
 from ailink._async.scope import AsyncScope
 from ailink._configuration import Configuration
-from ailink._requests import IDEMPOTENCY_HEADER, PATIENCE_HEADER, CallOptions, RequestOptions
+from ailink._requests import IDEMPOTENCY_HEADER, PATIENCE_HEADER, CallOptions, RequestOptions, with_header
 from ailink._retry import SAFE_METHODS
 from ailink.exceptions import AIlinkError, ApprovalTimeoutError
 
@@ -204,11 +204,11 @@ class AsyncClient:
         """
         if method.upper() not in SAFE_METHODS and (idempotency_key is not None or self._configuration.retries):
             key = idempotency_key or str(uuid.uuid4())
-            options["headers"] = {IDEMPOTENCY_HEADER: key, **(options.get("headers") or {})}
+            options["headers"] = with_header(options.get("headers"), IDEMPOTENCY_HEADER, key)
         if not wait_for_approval:
             return await self._connection.request(method, path, **options)
         options.setdefault("timeout", approval_timeout + self._configuration.timeout)
-        options["headers"] = {PATIENCE_HEADER: f"{approval_timeout:.3f}", **(options.get("headers") or {})}
+        options["headers"] = with_header(options.get("headers"), PATIENCE_HEADER, f"{approval_timeout:.3f}")
         try:
             response = await self._connection.request(method, path, **options)
         except AIlinkError as error:

@@ -13,7 +13,7 @@ from typing import Any, Self, Unpack
 import httpx2
 
 from ailink._configuration import Configuration
-from ailink._requests import IDEMPOTENCY_HEADER, RequestOptions, url_for
+from ailink._requests import IDEMPOTENCY_HEADERS, RequestOptions, url_for
 from ailink._responses import connection_error, error_from, is_gateway_error
 from ailink._retry import SAFE_METHODS, seconds_before_retry
 
@@ -82,7 +82,7 @@ class AsyncConnection:
         """Sends one call, again where that is safe. Raises ``APIConnectionError`` when no answer came."""
         request = self._build(method, path, options)
         repeatable = request.method in SAFE_METHODS or (
-            IDEMPOTENCY_HEADER in request.headers and isinstance(options.get("content", b""), str | bytes)
+            not IDEMPOTENCY_HEADERS.isdisjoint(request.headers) and isinstance(options.get("content", b""), str | bytes)
         )
         for attempt in itertools.count():
             outcome = await self._attempt(request)
