@@ -302,7 +302,10 @@ async def test_both_headers_may_carry_the_key_but_not_two_keys(world: World) -> 
     await world.send(headers=same)
     await world.send(headers=same[1:])
     assert world.executed == 1
-    assert (await world.refused(headers=[(b"idempotency-key", b"k"), (*same[1][:1], b"l")])).code == "invalid_request"
+    for name, _ in same:
+        assert (await world.refused(headers=[(b"idempotency-key", b"l"), (name, b"k")])).code == "invalid_request"
+    await world.send(headers=[same[0], same[0]])
+    assert world.executed == 1
 
 
 ENDINGS = {

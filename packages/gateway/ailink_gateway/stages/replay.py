@@ -113,7 +113,7 @@ def _is_held_back(exchange: Exchange, failure: Failure) -> bool:
 
 def _key(exchange: Exchange) -> str:
     """Return the key that was sent. Raises ``Failure`` for two different ones, or one that cannot be one."""
-    keys = {value for name in HEADERS if (value := exchange.header(name)) is not None}
+    keys = {value.decode("latin-1") for name, value in exchange.raw_headers if name in HEADERS}
     if len(keys) > 1:
         raise Failure("invalid_request", "Two different idempotency keys were sent: send one.", param="Idempotency-Key")
     key = keys.pop()
