@@ -198,6 +198,28 @@ async def test_a_store_that_is_down_delays_rows(tmp_path: Path, monkeypatch: pyt
     assert list(table.rows) == ["a"]
 
 
+async def test_who_asks_gets_what_is_written_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, spool = Table(), journal(tmp_path)
+    await spool.caught_up()
+    running = asyncio.create_task(spool.run(table.insert, table.known, lambda: 3.0))
+    for name in "abcdef":
+        spool.open(opened(name))
+        spool.close(record(name))
+        await spool.caught_up()
+        assert name in table.rows
+    monkeypatch.setattr("ailink_gateway.backends.spool.CATCH_UP_SECONDS", 0.01)
+    monkeypatch.setattr("ailink_gateway.backends.spool.RETRY_SECONDS", 0.001)
+    table.down = True
+    spool.close(record("g"))
+    await spool.caught_up()
+    assert "g" not in table.rows, "a store that is down holds nobody up"
+    table.down = False
+    spool.stop()
+    await running
+    spool.release()
+    assert "g" in table.rows
+
+
 async def test_a_full_spool_refuses_new_calls_and_still_takes_the_records_of_open_ones(tmp_path: Path) -> None:
     spool = journal(tmp_path, limit_bytes=2 * SEGMENT)
     names: list[str] = []

@@ -275,3 +275,14 @@ def test_a_configuration_moves_to_another_gateway(
     answer = httpx2.post(f"{there.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"})
     assert (answer.status_code, answer.json()["model"]) == (200, OPENAI.model), answer.text
     assert upstream.requests[-1].headers["authorization"] == f"Bearer {KEYS['openai']}"
+
+
+def test_a_call_is_in_the_audit_as_soon_as_it_is_answered(
+    start: Callable[..., Gateway], make_agent: MakeAgent
+) -> None:
+    agent = make_agent(start())
+    for number, stream in enumerate((False, True, False), 1):
+        request_id = agent.ask(stream=stream, X_Session_ID="at-once")
+        assert [row["id"] for row in agent.get("audit", limit=1)["data"]] == [request_id]
+        assert agent.get(f"audit/{request_id}")["id"] == request_id
+        assert agent.get("sessions/at-once")["request_count"] == number

@@ -155,6 +155,7 @@ class Gateway:
             ledger=ledger,
             guard=guard,
             checks={"spool": self.spool.ready},
+            caught_up=self.spool.caught_up,
         )
         self._is_control = owned(self.control)
         self._running = [

@@ -39,6 +39,7 @@ ZEROS = bytes(SEGMENT_BYTES)  # never written to, so that they take no memory
 BLOCK = 512 * 1024  # bytes that are shipped at once, a few hundred calls
 SYNC_SECONDS = 0.1
 RETRY_SECONDS = 1.0
+CATCH_UP_SECONDS = 1.0  # so long a reader waits for what was just written; a store that is behind holds nobody up
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -146,6 +147,8 @@ class Spool:
         self._home: dict[str, Segment] = {}
         self._reserved = 0
         self._dirty = False
+        self._appended = self._arrived = 0  # records: written here, and of those in the store
+        self._arrival = asyncio.Event()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._roll()
@@ -188,6 +191,7 @@ class Spool:
             self._reserved -= LINE_LIMIT
         segment.append(line + b"\n")
         self.chain.advance(code)
+        self._appended += 1
         self._dirty = True
         if not self._wake.is_set():
             self._wake.set()
@@ -225,6 +229,14 @@ class Spool:
     def open_calls(self) -> int:
         """How many calls have begun and have no record yet."""
         return len(self._home)
+
+    async def caught_up(self) -> None:
+        """Return once the store has what is written by now, or is known to be behind: who made a call finds its row."""
+        wanted = self._appended
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                while self._arrived < wanted:
+                    await self._arrival.wait()
 
     async def run(self, insert: Insert, known: Known, now: Callable[[], float]) -> None:
         """Ship until ``stop``: first what an earlier process left, unless it is recovered, then what this one writes.
@@ -275,6 +287,9 @@ class Spool:
                 if records:
                     await self._ask(insert, records)
                 segment.shipped = end
+                self._arrived += len(records)
+                self._arrival.set()
+                self._arrival = asyncio.Event()
             if segment is not self._segments[-1] and not segment.calls:
                 self._segments.remove(segment)
                 segment.remove()

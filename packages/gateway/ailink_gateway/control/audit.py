@@ -160,7 +160,8 @@ class ExportFilters(Filters):
 
 @router.get("")
 async def list_records(listing: Annotated[AuditListing, Query()], given: Given) -> Page[AuditRecord]:
-    """List calls, newest first."""
+    """List calls, newest first. A call is there as soon as its client has the answer."""
+    await given.caught_up()
     rows, has_more = await given.store.read(table.list_records, listing.limit, listing.starting_after, listing.wanted())
     return Page(data=[AuditRecord.model_validate(row) for row in rows], has_more=has_more)
 
@@ -209,6 +210,7 @@ async def export_records(filters: Annotated[ExportFilters, Query()], given: Give
     In CSV, text that a spreadsheet would take for a formula has a `'` before it.
     """
     wanted = filters.wanted()
+    await given.caught_up()
 
     async def lines() -> AsyncIterator[str]:
         yield head(filters.format)
@@ -248,6 +250,7 @@ async def get_record_body(id: str, given: Given) -> Bodies:
 @router.get("/{id}", responses=refusals(404))
 async def get_record(id: str, given: Given) -> AuditRecord:
     """Get one call."""
+    await given.caught_up()
     return AuditRecord.model_validate(await given.store.read(table.find_record, id))
 
 

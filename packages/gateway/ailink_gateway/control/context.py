@@ -19,6 +19,10 @@ GENERIC = "generic"
 Check = Callable[[], Awaitable[None]]
 
 
+async def at_once() -> None:
+    """Wait for nothing."""
+
+
 class Exposition(NamedTuple):
     """What ``/metrics`` shows: ``text`` in Prometheus' format, to this machine alone unless it is ``open``."""
 
@@ -33,7 +37,8 @@ class Context(NamedTuple):
     by name; each raises ``Failure`` when it does not. auditor: what proves the audit. now: the time, in Unix seconds.
     breakers: those of the calls, where calls are served. approvals: where they are decided. admins, links: who may open
     the approver's page. scopes: every scope that an admin key can have. guard: which addresses may be called. ledger:
-    what was spent up to this moment; None where only the store knows.
+    what was spent up to this moment; None where only the store knows. caught_up: waits a moment until the store has the
+    records of the calls that have ended.
     """
 
     store: Store
@@ -51,6 +56,7 @@ class Context(NamedTuple):
     guard: Guard
     breakers: Breakers | None = None
     ledger: Ledger | None = None
+    caught_up: Check = at_once
 
 
 async def _context(request: Request) -> Context:

@@ -29,7 +29,7 @@ from ailink_gateway.control import (
 )
 from ailink_gateway.control.authentication import Admins, Authenticator
 from ailink_gateway.control.broadcaster import Broadcaster
-from ailink_gateway.control.context import Check, Context, Exposition
+from ailink_gateway.control.context import Check, Context, Exposition, at_once
 from ailink_gateway.control.edge import Edge
 from ailink_gateway.control.scopes import finder, known_scopes
 from ailink_gateway.control.verification import Auditor
@@ -76,7 +76,7 @@ def create_control(
     public_url: str = "", broadcaster: Broadcaster | None = None, checks: Mapping[str, Check] | None = None,
     node: Node | None = None, exposition: Exposition | None = None, version: str = "0.1.0",
     now: Callable[[], float] = time.time, breakers: Breakers | None = None, ledger: Ledger | None = None,
-    guard: Guard | None = None,
+    guard: Guard | None = None, caught_up: Check = at_once,
 ) -> FastAPI:
     """Return the control plane as an ASGI application.
 
@@ -94,6 +94,7 @@ def create_control(
         breakers: those of the calls that are served beside it; without, every upstream is taken to be well.
         guard: which addresses calls may go to; without it, those on the public internet.
         ledger: what was spent up to this moment; without it, spend is what the store knows of.
+        caught_up: waits until the store has the records of the calls that have ended; without it, it has them.
     """
     app = FastAPIOffline(
         title="AIlink", summary="One gateway between AI agents and everything they call.", description=_ABOUT,
@@ -106,7 +107,7 @@ def create_control(
         store=store, vault=vault, providers=frozenset(known_providers), broadcaster=broadcaster or Broadcaster(),
         checks=checks or {}, now=now, approvals=approvals_desk, admins=admins, links=Links(vault, public_url),
         scopes=known_scopes(app.routes), auditor=Auditor(vault, node), metrics=exposition, breakers=breakers,
-        ledger=ledger, guard=guard or Guard(),
+        ledger=ledger, guard=guard or Guard(), caught_up=caught_up,
     )
     errors.install(app)
     app.add_middleware(Edge, authenticate=Authenticator(store, vault, admins, finder(app.routes), now))

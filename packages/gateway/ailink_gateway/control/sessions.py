@@ -62,6 +62,7 @@ class SessionDetail(Session):
 @router.get("")
 async def list_sessions(listing: Annotated[SessionListing, Query()], given: Given) -> Page[Session]:
     """List sessions, newest first by their first call."""
+    await given.caught_up()
     rows, has_more = await given.store.read(
         table.list_sessions, listing.limit, listing.starting_after, listing.project_id
     )
@@ -71,6 +72,7 @@ async def list_sessions(listing: Annotated[SessionListing, Query()], given: Give
 @router.get("/{id}", responses=refusals(404))
 async def get_session(id: str, listing: Annotated[StepListing, Query()], given: Given) -> SessionDetail:
     """Get what a session adds up to, and its requests in order."""
+    await given.caught_up()
     total = await given.store.read(table.find_session, id, listing.project_id)
     steps, has_more = await given.store.read(
         table.list_steps, listing.limit, listing.starting_after, id, listing.project_id
