@@ -121,6 +121,19 @@ def _go(package: str, binary: str) -> Callable[[Path], str]:
     return install
 
 
+def _cargo(package: str) -> Callable[[Path], str]:
+    def install(folder: Path) -> str:
+        folder.mkdir(exist_ok=True)
+        if not (folder / "bin" / package).exists():
+            # Some minutes: what cargo installs it compiles.
+            _run(["cargo", "install", "--quiet", "--locked", "--root", str(folder), package], folder, seconds=2400)
+        said = _run(["cargo", "install", "--list", "--root", str(folder)], folder)
+        found = re.search(rf"^{package} v(\S+):", said, re.MULTILINE)
+        return found[1] if found else "unknown"
+
+    return install
+
+
 def _on_path(binary: str, why: str) -> Callable[[Path], str]:
     def install(folder: Path) -> str:
         if shutil.which(binary) is None:
@@ -188,6 +201,31 @@ def _gomodel(folder: Path, work: Path, port: int, upstream: int) -> Start:
     )  # fmt: skip
 
 
+def _crabllm(folder: Path, work: Path, port: int, upstream: int) -> Start:
+    config = work / "crabllm.toml"
+    config.write_text(f"""
+listen = "127.0.0.1:{port}"
+[[keys]]
+name = "bench"
+key = "{MASTER}"
+models = ["*"]
+[providers.openai]
+api_key = "{VENDOR_SECRET}"
+base_url = "http://127.0.0.1:{upstream}/v1"
+models = ["{OPENAI_MODEL}"]
+max_retries = 0
+[providers.anthropic]
+api_key = "{VENDOR_SECRET}"
+base_url = "http://127.0.0.1:{upstream}/v1"
+models = ["{ANTHROPIC_MODEL}"]
+max_retries = 0
+""")
+    return Start(
+        [str(folder / "bin" / "crabllm"), "serve", "--config", str(config)], {"RUST_LOG": "error"}, bearer(MASTER),
+        translated_model=ANTHROPIC_MODEL,
+    )
+
+
 def _bifrost(folder: Path, work: Path, port: int, upstream: int) -> Start:
     (work / "config.json").write_text(json.dumps({
         "client": {"enable_logging": False},
@@ -217,6 +255,7 @@ ALL = (
     Peer("Portkey gateway", "none: the caller brings the vendor's key", _npm("@portkey-ai/gateway"), _portkey),
     Peer("any-llm gateway", "one master key, usage rows in SQLite",
          _pip("any-llm-sdk[gateway]==1.10.0", "any-llm-sdk"), _any_llm),
+    Peer("crabllm", "virtual keys; no limits, budget or records", _cargo("crabllm"), _crabllm),
     Peer("GoModel", "none", _go("github.com/enterpilot/gomodel/cmd/gomodel", "gomodel"), _gomodel),
     Peer("Bifrost", "none; logging off",
          _on_path("bifrost-http", "its npm package fetches a binary from outside the registry, which is not run here"),
