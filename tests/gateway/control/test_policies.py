@@ -185,6 +185,10 @@ async def test_a_saved_policy_is_tried_on_models_and_replies(admin: httpx2.Async
         "requests": [*calls, {**calls[0], "provider": "openai"}]})
     allowed, denied, known = answer.json()["data"]
     assert (allowed["decision"], denied["decision"], known["decision"]) == ("undecided", "undecided", "allow")
+    rewriting = [{"type": "override", "set_body_fields": {"model": "o3-mini"}}, {"type": "models", "deny": ["o3-*"]}]
+    calls = [{**calls[0], "provider": provider} for provider in ("openai", "anthropic")]
+    answer = await admin.post(f"{POLICIES}/test", json={"policy": {"rules": rewriting}, "requests": calls})
+    assert [trial["decision"] for trial in answer.json()["data"]] == ["deny", "undecided"], "as in earnest"
     post = {"phase": "post", "rules": [{"when": {"field": "response.body.ok", "op": "eq", "value": False},
         "then": DENY}]}
     replies = [{"path": "/x", "response": {"body": {"ok": ok}}} for ok in (True, False)]

@@ -16,6 +16,8 @@ from ailink_gateway.policy.judge import violation
 from ailink_gateway.policy.paths import MISSING, Path
 from ailink_gateway.policy.run import Run, Tools
 from ailink_gateway.ports import LimitKey, Spent, Taken
+from ailink_gateway.targets import family
+from ailink_provider.builtin import providers
 from ailink_provider.errors import Failure
 
 # The headers that have a column of their own.
@@ -66,25 +68,29 @@ class TrialLimiter:
 
 
 class GivenFacts(Facts):
-    """The facts of a call that was made up: its targets are those it names."""
+    """The facts of a call that was made up: its targets are those it names, until a rule has another model asked."""
 
-    __slots__ = ("_target",)
+    __slots__ = ("_asked", "_target")
 
     def __init__(self, exchange: Exchange, at: float, target: tuple[str | None, str | None]) -> None:
         super().__init__(exchange, _no_spending, clock=lambda: at)
-        self._target = target
+        self._asked, self._target = exchange.model, target
 
     @property
     def target_models(self) -> list[Any]:
         """The model, if it is given."""
         if self.exchange.route.kind != "model":
             return []
-        return [self._target[0]] if self._target[0] is not None else _unknown("target.model")
+        model = self._target[0] if self.exchange.model == self._asked else self.exchange.model
+        return [model] if model is not None else _unknown("target.model")
 
     @property
     def target_providers(self) -> list[Any]:
-        """The provider, if it is given."""
-        return [self._target[1]] if self._target[1] is not None else _unknown("target.provider")
+        """The provider, if it is given, and another model's name does not tell of another one."""
+        model, provider = self.exchange.model, self._target[1]
+        if model is not None and model != self._asked and (vendor := family(model, providers())) is not None:
+            provider = provider if provider == vendor.name else None
+        return [provider] if provider is not None else _unknown("target.provider")
 
     @property
     def status(self) -> Any:
