@@ -264,6 +264,18 @@ async def test_the_tightest_limit_is_told(call: Call, grant_of: GrantOf) -> None
         assert (answer.headers["x-ratelimit-limit"], answer.headers["x-ratelimit-remaining"]) == ("5", "4")
 
 
+async def test_the_limit_that_refuses_is_told(call: Call, grant_of: GrantOf) -> None:
+    def limit(window: str, most: int) -> dict[str, Any]:
+        return {"type": "rate_limit", "window": window, "max_requests": most}
+
+    grant = grant_of([limit("1m", 2), limit("1h", 1)])
+    answers = [await call(grant, "GET", "/x") for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    headers = answers[1].headers
+    assert (headers["x-ratelimit-limit"], headers["x-ratelimit-remaining"]) == ("1", "0")
+    assert headers["x-ratelimit-reset"] == headers["retry-after"] == "3600"
+
+
 @pytest.fixture
 def accounts(ledger: MemoryLedger) -> MemoryLedger:
     """The ledger as the directory leaves it when it has found the grant of a token."""

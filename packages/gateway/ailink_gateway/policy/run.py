@@ -80,11 +80,11 @@ class Run:
         return targets
 
     def tell_limit(self, limit: int, taken: "Taken") -> None:
-        """Have the client told of a limit, unless it is told of a tighter one already."""
+        """Have the client told of a limit, unless it is let through and told of a tighter one already."""
         headers = self.exchange.response_headers
         for name, value in headers:
             if name == _REMAINING:
-                if int(value) <= taken.remaining:
+                if taken.allowed and int(value) <= taken.remaining:
                     return
                 headers = [header for header in headers if header[0] not in _TOLD]
                 break
