@@ -393,6 +393,18 @@ class TestModels:
         for call in calls:
             assert (await call).status == 403
 
+    async def test_callers_who_bring_other_keys_do_not_share(self, world: World, make_upstream: Any) -> None:
+        own = make_upstream("openai", "https://api.openai.com", None)
+        world.directory.grants["model"] = replace(world.grants["model"], own=own, project={}, passthrough=True)
+        calls = [world.model(headers=[(b"x-real-authorization", b"Bearer key-%d" % number)]) for number in range(2)]
+        await world.asked(2)
+        for approval in world.messenger.told:
+            world.listener.answers.append(Response(200, [], ANSWER))
+            await world.approve(approval.id)
+        assert [(await call).status for call in calls] == [200, 200]
+        keys = {dict(request.headers)[b"authorization"] for request in world.listener.asked}
+        assert keys == {b"Bearer key-0", b"Bearer key-1"}
+
     async def test_a_stream_is_played_back(self, world: World) -> None:
         chunk = {"id": "c", "object": "chat.completion.chunk", "model": "gpt-4o", "created": 1}
         first = {**chunk, "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}

@@ -10,6 +10,7 @@ import msgspec
 
 from ailink_gateway.approval import About, Approval, CanonicalRequest, KeptReply
 from ailink_gateway.exchange import Exchange
+from ailink_gateway.forward import REAL_AUTHORIZATION
 from ailink_gateway.store.rows import Row
 from ailink_gateway.vault import APPROVAL_HASHES, APPROVALS, Vault, approval_place
 
@@ -46,7 +47,7 @@ class Seals:
 
     def digest(self, exchange: Exchange, request: CanonicalRequest, rules: list[list[Any]]) -> bytes:
         """Return what equal requests of a token for the same approval have in common. Of a model's request only those
-        headers count that go out.
+        headers count that go out, and the key that its caller brought: nobody is served with another's.
         """
         headers = request.headers
         if exchange.route.kind == "model":
@@ -55,6 +56,6 @@ class Seals:
         assert exchange.grant is not None
         parts = (
             exchange.grant.project_id, exchange.grant.token_id, request.method, request.raw_path, request.query,
-            headers, request.body, request.targets, request.service, rules,
+            headers, request.body, request.targets, request.service, rules, exchange.headers.get(REAL_AUTHORIZATION),
         )  # fmt: skip
         return hmac.digest(self._hash_key, msgspec.msgpack.encode(parts), "sha256")
