@@ -582,6 +582,21 @@ class TestRetry:
         assert pauses == [2.0]
         assert (journal.records[0].attempts, journal.records[0].upstream_status) == (2, 503)
 
+    @pytest.mark.parametrize(
+        ("said", "waited"),
+        [(b"0.75", 0.75), (b"Thu, 01 Jan 2026 00:00:05 GMT", 5.0), (b"Wed, 31 Dec 2025 00:00:00 GMT", 0.1),
+         (b"99999999999", None), (b"soon", 0.1)],
+    )  # fmt: skip
+    async def test_an_api_may_ask_for_time_in_every_way_that_http_has(
+        self, call: Call, api: Grant, listener: Any, pauses: list[float], monkeypatch: pytest.MonkeyPatch,
+        said: bytes, waited: float | None,
+    ) -> None:
+        monkeypatch.setattr(attempt, "time", lambda: 1_767_225_600.0)
+        listener.answers = [error(503, said), ok()]
+        retry = Retry(max_retries=1, base_delay_ms=100, jitter_ms=0, status_codes=CODES)
+        answer = await call(api, "GET", "/v1/things", prepare=retrying(retry))
+        assert (answer.status, pauses) == ((503, []) if waited is None else (200, [waited]))
+
     async def test_what_was_sent_once_is_never_told_as_unsent(
         self, call: Call, api: Grant, listener: Any, pauses: list[float]
     ) -> None:

@@ -6,8 +6,10 @@ effect twice.
 """
 
 import random
+import re
 from asyncio import get_running_loop, sleep
-from time import monotonic
+from email.utils import parsedate_to_datetime
+from time import monotonic, time
 
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.grant import Retry, Target
@@ -24,6 +26,7 @@ OUTAGES = frozenset({"upstream_failed", "upstream_overloaded", "upstream_timeout
 OURS = frozenset({"address_not_allowed", "pool_full", "pool_timeout"})
 TOO_MANY = 429
 _NO_RETRY = Retry(max_retries=0)
+_NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 
 
 class Attempt:
@@ -266,6 +269,11 @@ def _discard(problem: Failure | Reply) -> None:
 
 
 def _seconds(reply: Reply) -> float | None:
-    """Return what an API's answer says about how long to wait, in seconds."""
-    value = next((value for name, value in reply.headers if name == b"retry-after"), b"")
-    return float(value) if value.isdigit() and len(value) < 10 else None
+    """Return what an API's answer says about how long to wait, in seconds; it may say so by a date."""
+    value = next((value for name, value in reply.headers if name == b"retry-after"), b"").decode("latin-1").strip()
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time(), 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None
