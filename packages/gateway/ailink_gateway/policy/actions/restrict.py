@@ -79,11 +79,15 @@ class Models(Struct, frozen=True):
     def apply(self, run: "Run", rule: Rule) -> Verdict:
         """See ``Action``."""
         if run.exchange.route.kind == "model":
+            if "models" in run.exchange.members:
+                return _list_refused(run)
             run.restrict(self._fits)
         return None
 
     def foresee(self, run: "Run", rule: Rule) -> Foresight:
         """See ``Action``."""
+        if "models" in run.exchange.members:
+            return _list_refused(run)
         models, providers = run.facts.target_models, run.facts.target_providers
         named = list(zip(models, providers, strict=False))
         if not named or any(self.is_open(model, provider) for model, provider in named):
@@ -92,6 +96,12 @@ class Models(Struct, frozen=True):
 
     def _fits(self, target: "Target") -> bool:
         return self.is_open(target.model, target.upstream.name)
+
+
+def _list_refused(run: "Run") -> Failure:
+    # Some aggregators fall back to the models of this list by themselves.
+    message = f"The policy {run.policy.name} allows some models only: send `model`, and no list of `models`."
+    return Failure("policy_denied", message, param="models", reason="model_not_allowed")
 
 
 def read_methods(members: Members, phase: str) -> Methods:
