@@ -1,5 +1,6 @@
 """What leaves: the right path, an allow-list of headers, and exactly one credential, which is never the wrong one."""
 
+import gzip
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -515,6 +516,17 @@ async def test_an_echo_of_the_injected_secret_is_masked_however_it_is_spelled(
         mask = Mask(key.spellings)
         out = b"".join([mask.feed(bytes([byte])) for byte in b"[" + echo + b"]"]) + mask.close()
         assert out == masked(key.spellings, b"[" + echo + b"]")
+
+
+async def test_an_echo_in_a_compressed_answer_is_masked(call: Any, listener: Any, make_upstream: MakeUpstream) -> None:
+    own = make_upstream(None, "https://api.example", inject("bearer", b"sk-of-the-gateway", None, None), generic=True)
+    body = gzip.compress(b"[sk-of-the-gateway]")
+    length = (b"content-length", b"%d" % len(body))
+    listener.answers.append(Response(200, [(b"content-encoding", b"gzip"), length, (b"etag", b"e")], body))
+    answer = await call(grant(own), "GET", "/x")
+    assert answer.body == b"[*****************]"
+    assert answer.headers["etag"] == "e"
+    assert not {"content-encoding", "content-length"} & answer.headers.keys()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])

@@ -679,7 +679,7 @@ async def test_a_reply_that_cannot_be_read_is_refused_where_a_rule_needs_it(
     call: Call, grant_of: GrantOf, listener: Any, journal: Any
 ) -> None:
     rules = [{"type": "deny", "when": {"field": "response.body.a", "op": "exists"}}]
-    for headers, body in ((JSON, b"{"), ([*JSON, (b"content-encoding", b"gzip")], b"\x1f"),
+    for headers, body in ((JSON, b"{"), ([*JSON, (b"content-encoding", b"br")], b"\x1f"),
         ([(b"content-type", b"text/html")], b"<")):
         listener.answers.append(Response(200, headers, body))
         answer = await call(grant_of({"phase": "post", "rules": rules}), "GET", "/x")

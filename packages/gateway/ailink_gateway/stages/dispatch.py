@@ -25,6 +25,7 @@ from ailink_gateway.ports import Journal, Thoughts
 from ailink_gateway.record import PATH_LIMIT, Opened, capped
 from ailink_gateway.speech import Speech, count_locally, error_instead, speak, tells_of_error
 from ailink_gateway.stages import Proceed
+from ailink_gateway.unpack import compression, unpacked
 from ailink_provider.chat import Usage
 from ailink_provider.dialects import Loss
 from ailink_provider.errors import Failure
@@ -125,7 +126,10 @@ class Dispatch:
         self._open(exchange, target)
         response = await _send(exchange, upstream, request)
         headers = api_reply_headers(exchange, response, spellings)
-        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings)), response.close)
+        packed = compression(exchange.method, response) if spellings else None
+        if packed is not None:
+            headers = [header for header in headers if header[0] not in (b"content-encoding", b"content-length")]
+        return Reply(response.status, headers, _bytes(exchange, response, Mask(spellings), packed), response.close)
 
     def _open(self, exchange: Exchange, target: Target) -> None:
         """Note that the call is about to be made; once more if an attempt is in doubt, as it counts beside the next.
@@ -213,11 +217,13 @@ class _Pump:
         return self._speech.feed(self._chunk)
 
 
-async def _bytes(exchange: Exchange, response: Response, mask: Mask) -> AsyncGenerator[bytes, None]:
-    declared = response.header(b"content-length")
+async def _bytes(
+    exchange: Exchange, response: Response, mask: Mask, packed: int | None
+) -> AsyncGenerator[bytes, None]:
+    declared = response.header(b"content-length") if packed is None else None
     left = int(declared) if declared is not None else -1
     try:
-        async for chunk in response:
+        async for chunk in response if packed is None else unpacked(aiter(response), packed):
             if out := mask.feed(chunk):
                 left -= len(out)
                 exchange.measured.complete = left == 0
