@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ailink_gateway.envelope import check_bounds, read_members, read_tree
+from ailink_gateway.envelope import CONTAINERS_LIMIT, check_bounds, read_members, read_tree
 from ailink_provider.errors import Failure
 
 json_values = st.recursive(
@@ -63,6 +63,8 @@ def test_whatever_comes_is_an_answer_or_a_failure(body: bytes) -> None:
         b'{"a":' + b"[" * 65 + b"]" * 65 + b"}",
         b'{"a":' + b"9" * 5000 + b"}",
         b'{"a":[' + b"[]," * 100 + b"9" * 5000 + b"]}",
+        b'{"a":[' + b"[]," * 100 + b"1." + b"9" * 512 + b"]}",
+        b'{"a":[' + b"[{}]," * (CONTAINERS_LIMIT // 2) + b"1]}",
     ],
 )
 def test_malformed_or_oversized(body: bytes) -> None:
@@ -83,6 +85,12 @@ def test_malformed_or_oversized(body: bytes) -> None:
 def test_a_key_that_stands_twice(body: bytes) -> None:
     with pytest.raises(Failure, match="twice"):
         read_members(body)
+
+
+def test_of_many_keys_the_one_that_stands_twice_is_found_at_once() -> None:
+    members = b",".join(b'"k%d":1' % number for number in range(200_000))
+    with pytest.raises(Failure, match="'k199999' stands twice"):
+        read_members(b"{%b,%b}" % (members, b'"k199999":1'))
 
 
 def test_twice_below_is_refused_where_it_is_read() -> None:

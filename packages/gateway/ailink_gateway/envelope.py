@@ -16,9 +16,10 @@ from ailink_provider.errors import Failure
 
 DEPTH_LIMIT = 64
 NUMBER_LIMIT = 512  # digits
+CONTAINERS_LIMIT = 500_000  # objects and arrays: to read one costs far more than the bytes that it takes
 
 _STRINGS = re.compile(rb'"[^"]*"')
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % NUMBER_LIMIT)
+_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % NUMBER_LIMIT)  # looked for where digits begin: in linear time
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _members = msgspec.json.Decoder(dict[str, Raw])
 
@@ -53,12 +54,16 @@ def read_document(body: bytes) -> Any:
 
 
 def check_bounds(body: bytes) -> None:
-    """Raise ``Failure`` for JSON nested deeper than 64 levels or with absurd numbers. Small bodies cost nothing."""
+    """Raise ``Failure`` for JSON nested deeper than 64 levels, in too many pieces or with absurd numbers. Small bodies
+    cost nothing.
+    """
     opening = body.count(b"[") + body.count(b"{")
     if opening > DEPTH_LIMIT:
         outside = _STRINGS.sub(b"", body.replace(b"\\\\", b"").replace(b'\\"', b""))
         _check_numbers(outside)
         brackets = outside.translate(None, _NOT_BRACKETS)
+        if len(brackets) > 2 * CONTAINERS_LIMIT:
+            raise Failure("invalid_request", f"The request body has more than {CONTAINERS_LIMIT} objects and arrays.")
         for _ in range(DEPTH_LIMIT):
             if not brackets:
                 return
@@ -101,10 +106,18 @@ def _decode(body: bytes) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = _first_twice([name for name, _ in pairs])
         raise Failure("invalid_request", f"The key {twice[:64]!r} stands twice in one JSON object.", param=twice[:64])
     return members
+
+
+def _first_twice(names: list[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
 
 
 def _finite(text: str) -> float:
