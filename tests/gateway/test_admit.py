@@ -1,6 +1,7 @@
 """Who is let in: calls a minute, calls at once, tokens a minute."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -273,3 +274,14 @@ def test_estimates(make_exchange: MakeExchange, path: str, body: bytes, tokens: 
     exchange = make_exchange("POST", path)
     exchange.body = body
     assert estimate(exchange) == tokens
+
+
+def test_an_estimate_takes_no_memory_however_many_texts_there_are(make_exchange: MakeExchange) -> None:
+    exchange = make_exchange("POST", "/v1/messages")
+    exchange.body = b'"aa' * 1_000_000
+    tracemalloc.start()
+    try:
+        estimate(exchange)
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
