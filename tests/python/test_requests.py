@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ailink._requests import management_path, public_id, query_from, url_for
+from ailink._requests import IDEMPOTENCY_HEADER, management_path, public_id, query_from, url_for, with_header
 
 base62 = st.text(string.ascii_letters + string.digits, min_size=50, max_size=50)
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a\r\nX-Other: b", "\0"])
+def test_an_idempotency_key_that_no_header_can_hold_is_refused(key):
+    with pytest.raises(ValueError, match="Idempotency-Key is one line"):
+        with_header(None, IDEMPOTENCY_HEADER, key)
 
 
 @given(project=st.text(string.ascii_letters + string.digits + "_-", min_size=1), tail=base62)

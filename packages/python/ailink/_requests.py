@@ -49,7 +49,12 @@ def url_for(gateway_url: str, path: str, params: Mapping[str, Any] | None = None
 
 
 def with_header(given: Mapping[str, str] | None, name: str, value: str) -> dict[str, str]:
-    """``given`` and the header ``name``, unless that is among them already, in whatever spelling."""
+    """``given`` and the header ``name``, unless that is among them already, in whatever spelling.
+
+    Raises ``ValueError`` for a value that no header can hold.
+    """
+    if not value.isprintable():
+        raise ValueError(f"{name} is one line of text, without control characters, not {value[:80]!r}")
     headers = dict(given or {})
     same = IDEMPOTENCY_HEADERS if name == IDEMPOTENCY_HEADER else {name.lower()}
     return {name: value, **headers} if same.isdisjoint(each.lower() for each in headers) else headers
