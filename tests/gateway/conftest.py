@@ -25,6 +25,7 @@ from ailink_gateway.stages.authenticate import Authenticate
 from ailink_gateway.stages.choose import Choose
 from ailink_gateway.stages.dispatch import Dispatch
 from ailink_gateway.stages.govern import Govern
+from ailink_gateway.stages.hold import Hold
 from ailink_gateway.stages.record import Record as RecordStage
 from ailink_gateway.stages.reserve import Reserve
 from ailink_gateway.targets import Resolver
@@ -295,6 +296,7 @@ def call(
             Admit(limiter),
             Choose(resolver),
             Govern(limiter, resolver, listener, ledger=books),
+            Hold(None),  # type: ignore[arg-type]  # nobody decides here: what wants an approval is refused
             Reserve(ledger),
             Attempt(breakers),
             Dispatch(settling, MemoryThoughts()),

@@ -18,6 +18,7 @@ from ailink_gateway.stages.govern import Govern
 from ailink_gateway.targets import Resolver
 from ailink_provider.errors import Failure
 from ailink_provider.transport import Response
+from tests.gateway.policy.test_compiler import ACTIONS
 
 Call = Callable[..., Awaitable[Any]]
 GrantOf = Callable[..., Grant]
@@ -162,6 +163,38 @@ async def test_a_deny_has_its_own_status_and_message_in_every_dialect(call: Call
     gemini = await call(grant, "POST", "/v1beta/models/gpt-4o:generateContent", b'{"contents":[]}')
     assert gemini.status == 451
     assert b"policy-0" in gemini.body
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-4o", "/v1beta/models"])
+async def test_the_list_of_models_is_governed_too(call: Call, grant_of: GrantOf, journal: Any, path: str) -> None:
+    refused = await call(grant_of([{"type": "paths", "deny": ["*/models*"]}]), "GET", path)
+    assert refused.status == 403
+    limited = grant_of([{"type": "rate_limit", "window": "1m", "max_requests": 1}], requests_per_minute=0)
+    assert (await call(limited, "GET", path)).status == 200
+    assert (await call(limited, "GET", path)).status == 429
+    for index, (name, action) in enumerate(ACTIONS.items()):
+        if name != "webhook":
+            answer = await call(grant_of([{"type": name, **action}], token_id=f"tok_{index}"), "GET", path)
+            assert answer.status in (200, 403, 451), name
+    tagged = await call(grant_of([{"type": "tag", "key": "a", "value": "b"}]), "GET", path)
+    assert (tagged.status, journal.records[-1].tags, journal.records[-1].model) == (200, {"a": "b"}, None)
+
+
+async def test_the_record_tells_the_model_that_was_asked_and_the_one_that_answered(
+    call: Call, grant_of: GrantOf, listener: Any, journal: Any
+) -> None:
+    listener.answers = [reply()]
+    rule = {"type": "override", "set_body_fields": {"model": "gpt-4o-mini"}}
+    assert (await call(grant_of([rule], own=None), "POST", CHAT, chat("gpt-4o"))).status == 200
+    assert (journal.records[0].requested_model, journal.records[0].model) == ("gpt-4o", "gpt-4o-mini")
+
+
+async def test_guardrails_that_are_asked_for_and_not_there_are_told(
+    call: Call, grant_of: GrantOf, listener: Any
+) -> None:
+    listener.answers = [reply()]
+    answer = await call(grant_of(own=None), "POST", CHAT, chat(), headers=[(b"x-ailink-guardrails", b"pii_strict")])
+    assert "nothing is screened" in answer.headers["x-ailink-warning"]
 
 
 async def test_project_policies_come_first_and_a_refusal_ends_everything(

@@ -493,7 +493,7 @@ def worst(make_exchange: MakeExchange, make_upstream: Any, letter: str) -> Excha
     value = (letter * 5000).encode()
     exchange = make_exchange(headers=[(name, value) for name in names])
     exchange.path = letter * 100_000
-    exchange.model = letter * 10_000
+    exchange.model = exchange.requested_model = letter * 10_000
     exchange.grant = Grant(token_id="tok_" + "x" * 12, token_name="x" * 128, project_id="p" * 32)
     url = "https://" + ".".join(["x" * 63] * 3) + ".example/" + "y" * 1800
     exchange.target = Target(make_upstream(None, url), letter * 10_000, Facts())
@@ -644,7 +644,7 @@ def test_every_field_stands_in_its_own_place(make_exchange: MakeExchange, make_u
             (b"x-ailink-agent-name", b"the-agent"),
         ]
     )
-    exchange.grant, exchange.model, exchange.streaming = grant(), "asked", True
+    exchange.grant, exchange.requested_model, exchange.streaming = grant(), "asked", True
     exchange.target = Target(
         make_upstream("openai"), "answered", Facts(), own_price=own_price({"input": Decimal(1), "output": Decimal(1)})
     )

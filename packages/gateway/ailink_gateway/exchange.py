@@ -52,8 +52,10 @@ class Exchange(Struct, eq=False):
     monotonic seconds except ``created_at`` (Unix). ``targets`` are in the order of preference and ``target`` is the one
     last tried; ``retry`` says how often one may be tried again, ``deadline`` (of the loop's clock) until when.
     ``endings`` are called once, when it is known how the exchange ends and before the client can know; they must not
-    fail. ``approvals_needed`` are the rules that want someone to decide, ``approved_rules`` those (policy name, rule)
-    that someone has; ``resumed`` is set where the gateway itself sends what was approved.
+    fail. ``requested_model`` is what the client asked, ``model`` what is asked in its place. ``answer`` is what the
+    gateway answers by itself, once policies allow it. ``approvals_needed`` are the rules that want someone to decide,
+    ``approved_rules`` those (policy name, rule) that someone has; ``resumed`` is set where the gateway itself sends
+    what was approved.
 
     Money: ``caps`` are those of policies that the call is held to, beside the limits of its token and project;
     ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
@@ -80,8 +82,10 @@ class Exchange(Struct, eq=False):
     caller_key: Key | None = None
     idempotency_key: str | None = None
     approval_id: str | None = None
+    requested_model: str | None = None
     model: str | None = None
     service: str | None = None
+    answer: Reply | None = None
     streaming: bool = False
     targets: list[Target] = field(default_factory=list)
     target: Target | None = None

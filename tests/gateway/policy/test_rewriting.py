@@ -138,6 +138,9 @@ async def test_a_rewritten_stream_flag_holds(rewritten: Callable[..., Any]) -> N
     assert exchange.streaming
     with pytest.raises(Failure, match="stream must be"):
         await rewritten(CHAT, chat, {"type": "set_body_field", "path": "stream", "value": "yes"})
+    streamed = {"messages": [], "stream": True, "stream_options": {"include_usage": True}}
+    _, exchange = await rewritten(CHAT, streamed, {"type": "set_body_field", "path": "stream", "value": False})
+    assert json.loads(exchange.body) == {"messages": [], "stream": False}
 
 
 async def test_later_rules_see_what_earlier_ones_rewrote(

@@ -134,7 +134,10 @@ def _adopt(run: "Run", data: bytes) -> None:
     before = exchange.members.get("model")
     exchange.members = members = read_members(data)
     if exchange.route.stream is None:
-        exchange.streaming = _flag(members.get("stream"))
+        streamed, exchange.streaming = exchange.streaming, _flag(members.get("stream"))
+        if streamed and not exchange.streaming and "stream_options" in members:
+            del members["stream_options"]  # which no vendor takes without a stream
+            exchange.body = msgspec.json.encode(members)
     if exchange.route.model is None and (asked := members.get("model")) is not None and asked != before:
         run.ask_model(_decoded(asked))
 

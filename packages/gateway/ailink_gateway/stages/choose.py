@@ -35,7 +35,10 @@ class Choose:
         if route.kind == "closed":
             raise _closed(exchange)
         if route.kind == "models":
-            return self._list(exchange, grant)
+            exchange.answer = self._list(exchange, grant)
+            return await proceed(exchange)
+        if b"x-ailink-guardrails" in exchange.headers:
+            exchange.warnings.append("X-AILink-Guardrails: this version has no guardrails, so nothing is screened")
         service = enter(exchange, route.service, grant) if route.service is not None else None
         await exchange.read_body()
         if service is not None:
@@ -65,7 +68,7 @@ class Choose:
         model = route.model or _named_model(members)
         if model is None:
             model = exchange.header(b"x-preferred-model") or self._resolver.default_model(grant)
-        exchange.model = checked(model)
+        exchange.model = exchange.requested_model = checked(model)
         if grant.allowed_models and "models" in members:
             raise Failure(
                 "policy_denied",

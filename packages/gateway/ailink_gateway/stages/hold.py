@@ -41,6 +41,8 @@ class Hold:
         self._public_url = public_url or ""
 
     def __call__(self, exchange: Exchange, proceed: Proceed) -> Awaitable[Reply]:
+        if exchange.answer is not None:
+            return _at_once(exchange.answer)
         if exchange.resumed is not None:
             exchange.approval_id = exchange.resumed.approval_id
             _check_unchanged(exchange, exchange.resumed.request)
@@ -133,6 +135,11 @@ def _patience(exchange: Exchange) -> float | None:
 def _preferred_wait(exchange: Exchange) -> float:
     found = _PREFER_WAIT.search(exchange.headers.get(b"prefer", b""))
     return min(float(found[1]), LONGEST_WAIT) if found else 0.0
+
+
+async def _at_once(answer: Reply) -> Reply:
+    """Return what the gateway answers by itself: nothing is sent, so there is nothing to approve."""
+    return answer
 
 
 def _answer(exchange: Exchange, approval: Approval) -> Reply:

@@ -115,7 +115,7 @@ def row(exchange: Exchange) -> rows.Record:
     upstream = target.upstream if target else None
     model, requested, provider, url, finish, policy, service = _short(
         (target.model if target else exchange.model) or None,
-        exchange.model,
+        exchange.requested_model,
         upstream.name if upstream else None,
         upstream.label if upstream else None,
         measured.finish,
