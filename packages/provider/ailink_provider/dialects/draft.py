@@ -25,6 +25,7 @@ class Draft:
     facts: Facts
     losses: list[Loss] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    _reported: set[Loss] = field(default_factory=set, init=False, repr=False)  # for looking up: they may be very many
 
     @property
     def own(self) -> bool:
@@ -34,7 +35,8 @@ class Draft:
     def lose(self, path: str, why: str) -> None:
         """Report, once, a field that is not sent, or not as asked."""
         loss = Loss(path, why)
-        if loss not in self.losses:
+        if loss not in self._reported:
+            self._reported.add(loss)
             self.losses.append(loss)
 
     def at(self, index: int) -> str:

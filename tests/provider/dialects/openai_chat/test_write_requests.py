@@ -399,3 +399,17 @@ def test_web_search_options_are_translated() -> None:
     assert sent.body["web_search_options"] == {
         "search_context_size": "high", "user_location": {"type": "approximate", "approximate": {"city": "Rome"}}}
     assert lost(sent) == ["blocked_domains"]
+
+
+def test_members_of_a_turn_are_looked_for_once_however_many_results_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Message] = []
+
+    def members(message: Message) -> dict[str, Any]:
+        looked.append(message)
+        return {}
+
+    monkeypatch.setattr("ailink_provider.dialects.openai_chat.messages._members", members)
+    calls = [ToolCall(f"call_{number}", "f", "{}") for number in range(50)]
+    results = Message("user", [ToolResult(call.id, [Text("x")]) for call in calls])
+    assert len(write([Message("assistant", [*calls]), results]).body["messages"]) == 51
+    assert looked.count(results) == 1

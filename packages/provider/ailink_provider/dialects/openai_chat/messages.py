@@ -178,9 +178,10 @@ def _write_user_turn(draft: Draft, turn: list[tuple[str, Message]]) -> Iterator[
     spoken: list[dict[str, Any]] = []
     for where, message in turn:
         rest: list[tuple[str, Part]] = []
+        members = _members(message)
         for place, part in _placed(message, where):
             if isinstance(part, ToolResult):
-                yield _write_result(draft, part, place, attached) | _members(message)
+                yield _write_result(draft, part, place, attached) | members
             elif not _is_members(part):
                 rest.append((place, part))
         if rest or not any(isinstance(part, ToolResult) for part in message.parts):
