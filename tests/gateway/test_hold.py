@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,11 @@ class World:
         """Wait until so many approvals were asked for, and return the last of them."""
         await until(lambda: len(self.messenger.told) >= number)
         return self.messenger.told[-1]
+
+    async def flush(self) -> None:
+        """Wait until what is on its way to the store, and what follows from it, is there."""
+        for _ in range(3):
+            await self.store.write(lambda connection: None)
 
     async def approve(self, approval_id: str) -> Approval:
         await self.approvals.decide(approval_id, "approved", "adm_1", None)
@@ -510,6 +516,70 @@ class TestIdempotencyKeys:
         await world.approvals.decide(call.id, "rejected", "adm_1", None)
         for _ in range(2):
             assert (await world.call(headers=key)).status == 403
+        assert len(world.messenger.told) == 1
+
+    @pytest.mark.parametrize("kind", ["model", "api"])
+    async def test_a_crash_while_it_waits_takes_no_key_from_its_approval(self, world: World, kind: str) -> None:
+        world.listener.answers = [Response(200, [], ANSWER)]
+        key = [(b"idempotency-key", b"charge-3"), (b"prefer", b"wait=60")]
+        call = world.model(headers=key) if kind == "model" else world.call(headers=key)
+        approval = await world.asked()
+        await world.flush()
+        crashed = world.approvals
+        await world.start()  # nothing of the one before was told that it ends
+        again = world.model(headers=key) if kind == "model" else world.call(headers=key)
+        await world.flush()
+        await world.approve(approval.id)
+        assert (await again).status == 200
+        assert len(world.listener.asked) == 1
+        call.leave()
+        await call
+        await crashed.stop()
+
+    async def test_the_same_request_at_once_waits_for_the_same_approval(self, world: World) -> None:
+        world.listener.answers = [Response(200, [], ANSWER)]
+        key = [(b"idempotency-key", b"k-2")]
+        first = world.model(headers=key)
+        approval = await world.asked()
+        await world.flush()
+        second = world.model(headers=key)
+        await until(lambda: second.task.done() or world.approvals._live[approval.id].waiters == 2)
+        await world.approve(approval.id)
+        assert ((await first).status, (await second).status) == (200, 200)
+        assert len(world.listener.asked) == len(world.messenger.told) == 1
+
+    async def test_a_key_outlasts_its_approval(self, world: World) -> None:
+        world.ask.needs = [{**NEED, "timeout_seconds": 3 * 86_400}]
+        key = [(b"idempotency-key", b"charge-4")]
+        call = await world.call(headers=key)
+        world.now += 2 * 86_400
+        assert (await world.call(headers=key)).id == call.id
+        assert len(world.messenger.told) == 1
+
+    async def test_a_caller_that_leaves_while_its_request_is_stored_has_asked(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop, insert = asyncio.get_running_loop(), module.table.insert_approval
+        began, go = asyncio.Event(), threading.Event()
+
+        def slow(*given: Any) -> None:
+            loop.call_soon_threadsafe(began.set)
+            assert go.wait(10)
+            insert(*given)
+
+        key = [(b"idempotency-key", b"charge-5")]
+        monkeypatch.setattr(module.table, "insert_approval", slow)
+        call = world.call(headers=key)
+        await began.wait()
+        call.task.cancel()
+        for _ in range(20):  # the store stands still; whatever else the leaving brings about does not
+            await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        approval = await world.asked()
+        await world.flush()
+        assert (await world.call(headers=key)).id == approval.id
         assert len(world.messenger.told) == 1
 
 

@@ -54,8 +54,8 @@ class Exchange(Struct, eq=False):
     ``endings`` are called once, when it is known how the exchange ends and before the client can know; they must not
     fail. ``requested_model`` is what the client asked, ``model`` what is asked in its place. ``answer`` is what the
     gateway answers by itself, once policies allow it. ``approvals_needed`` are the rules that want someone to decide,
-    ``approved_rules`` those (policy name, rule) that someone has; ``resumed`` is set where the gateway itself sends
-    what was approved.
+    ``approved_rules`` those (policy name, rule) that someone has; ``note_approval`` has the idempotency key lead to an
+    approval (its id, when it expires); ``resumed`` is set where the gateway itself sends what was approved.
 
     Money: ``caps`` are those of policies that the call is held to, beside the limits of its token and project;
     ``held_nano`` is the most that one attempt may cost, where a budget holds it; ``outstanding`` that an attempt
@@ -116,6 +116,7 @@ class Exchange(Struct, eq=False):
     tags: dict[str, str] = field(default_factory=dict)
     approvals_needed: list[dict[str, Any]] = field(default_factory=list)
     approved_rules: frozenset[tuple[str, Any]] = NO_RULES
+    note_approval: Callable[[str, float], Awaitable[None]] | None = None
     resumed: Resumed | None = None
 
     @classmethod

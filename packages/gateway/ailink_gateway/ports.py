@@ -75,8 +75,8 @@ class Claims(Protocol):
     async def lose(self, claim: Claim) -> None:
         """Note that nobody knows what the request brought about."""
 
-    async def await_approval(self, claim: Claim, approval_id: str) -> None:
-        """Note which approval decides about the request."""
+    async def await_approval(self, claim: Claim, approval_id: str, expires_at: float) -> None:
+        """Note which approval decides about the request; the claim outlasts it (``expires_at`` is Unix seconds)."""
 
 
 class Thoughts(Protocol):
@@ -224,8 +224,9 @@ class Approvals(Protocol):
     async def ask(self, exchange: Exchange, request: CanonicalRequest) -> Approval:
         """Store the request of an exchange that needs approval, tell whom it concerns, and return the approval.
 
-        It is durable when this returns. A model's request that equals one of the same token that waits already joins
-        it. Raises ``Failure``.
+        It is durable when this returns, and noted in the exchange and beside its idempotency key, even if the caller is
+        gone by then. A model's request that equals one of the same token that waits already joins it. Raises
+        ``Failure``.
         """
 
     async def ask_again(self, approval_id: str) -> Approval:

@@ -169,14 +169,22 @@ class StoreApprovals:
                 live.shared, self._shared[digest] = digest, live
             live.stored = self._spawn(self._insert(live, exchange, request, digest, terms))
         live.keyed = live.keyed or keyed
+        exchange.approval_id = live.id  # at once: a caller that leaves meanwhile has asked
         self._join(live)
         try:
-            if live.stored is None:  # it was there when the process started
-                return await self.wait(live.id, 0)
-            return await asyncio.shield(live.stored)
-        except BaseException:
+            return await asyncio.shield(self._spawn(self._asked(live, exchange)))
+        except BaseException as error:
+            if isinstance(error, Exception):  # nothing is stored
+                exchange.approval_id = None
             self.leave(live.id)
             raise
+
+    async def _asked(self, live: Live, exchange: Exchange) -> Approval:
+        # Without ``stored`` it was there when the process started.
+        approval = await self.wait(live.id, 0) if live.stored is None else await asyncio.shield(live.stored)
+        if exchange.note_approval is not None:
+            await exchange.note_approval(approval.id, approval.expires_at)
+        return approval
 
     async def ask_again(self, approval_id: str) -> Approval:
         """See ``ports.Approvals.ask_again``."""

@@ -98,9 +98,10 @@ class StoreClaims:
         """Note that nobody knows what the request brought about."""
         await self._settle(claim, {"state": "unknown"})
 
-    async def await_approval(self, claim: Claim, approval_id: str) -> None:
-        """Note which approval decides about the request."""
-        await self._settle(claim, {"approval_id": approval_id})
+    async def await_approval(self, claim: Claim, approval_id: str, expires_at: float) -> None:
+        """Note which approval decides about the request. It may wait for longer than keys are kept: then its key, sent
+        again, would ask for another one."""
+        await self._settle(claim, {"approval_id": approval_id, "expires_at": expires_at + KEPT_SECONDS})
 
     async def _settle(self, claim: Claim, fields: Mapping[str, object] | None) -> None:
         try:

@@ -56,7 +56,6 @@ class Hold:
             approval = await self._approvals.ask_again(exchange.approval_id)
         else:
             approval = await self._approvals.ask(exchange, capture(exchange))
-            exchange.approval_id = approval.id
         if exchange.route.kind == "model":
             return await self._hold(exchange, approval)
         if not approval.over and (seconds := _preferred_wait(exchange)):

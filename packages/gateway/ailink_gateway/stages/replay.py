@@ -5,6 +5,7 @@ the same key is refused. A claim whose outcome nobody knows is never executed ag
 """
 
 from collections.abc import AsyncGenerator, Awaitable
+from functools import partial
 from hashlib import sha256
 
 from ailink_gateway.delivery import refuse
@@ -43,6 +44,7 @@ class Replay:
         await exchange.read_body()
         claim = await self._claims.claim(grant.tenant, key, _hash(exchange))
         if claim.state == "new":
+            exchange.note_approval = partial(self._claims.await_approval, claim)
             return await self._execute(exchange, proceed, claim)
         if claim.state == "running" and claim.approval_id is not None:
             exchange.approval_id = claim.approval_id
@@ -61,12 +63,10 @@ class Replay:
         except BaseException:
             await self._broken_off(exchange, claim, unsent=False)
             raise
-        if reply.status == 202 and exchange.approval_id is not None:
-            await self._claims.await_approval(claim, exchange.approval_id)
-        elif isinstance(reply.body, bytes):
-            await self._keep(claim, reply)
-        else:
+        if not isinstance(reply.body, bytes):
             reply.body = self._keeping(exchange, claim, reply, reply.body)
+        elif reply.status != 202 or exchange.approval_id is None:  # else it waits, and the key leads to its approval
+            await self._keep(claim, reply)
         return reply
 
     async def _keep(self, claim: Claim, reply: Reply) -> None:
@@ -96,8 +96,8 @@ class Replay:
     async def _broken_off(self, exchange: Exchange, claim: Claim, unsent: bool) -> None:
         """Settle a claim whose request came to no answer. A model's may be asked again: it changed nothing."""
         if exchange.approval_id is not None:
-            await self._claims.await_approval(claim, exchange.approval_id)
-        elif exchange.opened and exchange.route.kind == "api" and not unsent:
+            return  # the key leads to the approval, which knows
+        if exchange.opened and exchange.route.kind == "api" and not unsent:
             await self._claims.lose(claim)
         else:
             await self._claims.release(claim)
