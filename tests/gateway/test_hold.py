@@ -288,6 +288,12 @@ class TestApis:
         await call
         assert (await world.approve(approval.id)).execution == "done"
 
+    @pytest.mark.parametrize("path", ["/a%2fb", "/a;b", "/../b"])
+    async def test_nobody_is_asked_about_a_path_that_is_never_sent(self, world: World, path: str) -> None:
+        call = await world.call(path=path)
+        assert (call.status, call.json["error"]["param"]) == (400, "path")
+        assert world.messenger.told == []
+
     async def test_what_a_refused_call_gets_is_kept_as_its_answer(self, world: World) -> None:
         call = await world.call()
         del world.directory.grants["api"]

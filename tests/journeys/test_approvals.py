@@ -299,13 +299,14 @@ def test_a_token_that_was_revoked_meanwhile_sends_nothing(world: World, upstream
 def test_people_are_told_and_decide_on_a_page(world: World, upstream: MockUpstream, known_secrets: Secrets) -> None:
     """Webhook, link, sign-in, form: and no secret in any of it, nor the body in a message."""
     upstream.script(status=500, when=lambda request: request.path == "/hook")
-    hooks = [{"type": "webhook", "url": upstream.url("/hook")}, {"type": "slack", "url": upstream.url("/slack")}]
+    hooks = [{"type": "webhook", "url": upstream.url("/hook")}, {"type": "slack", "url": upstream.url("/slack?a=b")}]
     agent = world.agent(world.make(notify=hooks))
     body = json.dumps({"to": "Bob \u202e", "note": SECRET_IN_BODY, "html": "<script>"}, ensure_ascii=False)
     asked = agent.http.post("/v1/charges", content=body.encode()).json()["request_id"]
     wait_for(lambda: len(upstream.requests) == 3)  # the webhook's receiver failed once
     by_path = {request.path: request for request in upstream.requests}
     hook, slack = by_path["/hook"], by_path["/slack"]
+    assert slack.query == [("a", "b")]
     told = agent.admin.get("/api/v1/webhook-secrets/default").json()["secret"]
     signed = f"{hook.headers['webhook-id']}.{hook.headers['webhook-timestamp']}.".encode() + hook.body
     code = hmac.digest(b64decode(told.removeprefix("whsec_")), signed, "sha256")

@@ -17,8 +17,8 @@ from ailink_gateway.control import unlock
 from ailink_gateway.links import Links
 from ailink_gateway.notify import slack, webhook
 from ailink_gateway.notify.courier import Courier
-from ailink_gateway.store.approvals import insert_approval, list_deliveries
-from ailink_gateway.store.store import Store
+from ailink_gateway.store.approvals import insert_approval, insert_delivery, list_deliveries
+from ailink_gateway.store.store import Store, StoreUnavailable
 from ailink_gateway.vault import Vault
 from ailink_provider.errors import Failure
 from ailink_provider.transport import Guard, Request, Response, Transport
@@ -169,6 +169,40 @@ def test_a_long_path_is_cut_in_slack(world: World) -> None:
         reason=None, about=about, created_at=NOW, expires_at=NOW,
     )  # fmt: skip
     assert len(slack.message(approval, "https://link")) < 2000
+
+
+@pytest.mark.parametrize("character", ["\u202e", "&", "`", "x"])
+def test_slack_takes_a_message_however_its_request_is_named(character: str) -> None:
+    """A section's text has 3,000 characters at most: Slack refuses a longer one, and nobody would be told."""
+    long = character * 5000
+    about = About("POST", long, long, long, "", [], False)
+    approval = Approval(
+        id="apr_1", project_id="p", token_id=None, kind="api", policy_names=[long] * 3, status="pending",
+        execution="none", reason=None, about=about, created_at=NOW, expires_at=NOW,
+    )  # fmt: skip
+    message = json.loads(slack.message(approval, "https://link"))
+    text = message["blocks"][0]["text"]["text"]
+    assert len(text) <= 3000
+    assert text.count("…") == 4
+
+
+async def test_a_store_that_fails_keeps_nobody_from_being_told(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failing = world.store.write, [True]
+
+    async def fail_once(*given: Any) -> Any:
+        if given[0] is insert_delivery and failing:
+            failing.clear()
+            raise StoreUnavailable("locked")
+        return await write(*given)
+
+    receiver.answers = [500]
+    approval = await world.approval(HOOK)
+    monkeypatch.setattr(world.store, "write", fail_once)
+    world.courier.announce(approval)
+    assert [(row["attempt"], row["status"]) for row in await world.told(approval)] == [(2, "delivered")]
+    assert len(receiver.got) == 2
 
 
 async def test_it_tries_again_until_it_arrives(world: World, receiver: Receiver) -> None:

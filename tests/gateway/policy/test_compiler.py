@@ -77,6 +77,7 @@ def test_what_guardrails_bring_is_refused_until_then(name: str) -> None:
     ({"type": "require_approval", "timeout": "8d"}, "rules[0].timeout"),
     ({"type": "require_approval", "notify": [{"type": "mail", "url": "https://a.example"}]}, "rules[0].notify[0].type"),
     ({"type": "require_approval", "notify": [{"type": "slack", "url": "ftp://a"}]}, "rules[0].notify[0].url"),
+    ({"type": "require_approval", "notify": [{"type": "slack", "url": "https://a?b=\r\n"}]}, "rules[0].notify[0].url"),
     ({"type": "rate_limit", "window": "1m"}, "rules[0].max_requests"),
     ({"type": "rate_limit", "window": "0m", "max_requests": 1}, "rules[0].window"),
     ({"type": "rate_limit", "window": 60, "max_requests": 1}, "rules[0].window"),

@@ -48,7 +48,7 @@ def checked_policy(guard: Guard, document: Mapping[str, Any], place: str = "") -
             if isinstance(action, Webhook):
                 told = [action.url]
             elif isinstance(action, RequireApproval):
-                told = [channel["url"] for channel in action.notify]
+                told = [channel["url"].partition("?")[0] for channel in action.notify]
             else:
                 continue
             for url in told:

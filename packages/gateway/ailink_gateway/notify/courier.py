@@ -14,7 +14,7 @@ from ailink_gateway.approval import Approval
 from ailink_gateway.links import Links
 from ailink_gateway.notify import slack, webhook
 from ailink_gateway.store.approvals import delivered, insert_delivery
-from ailink_gateway.store.store import Store
+from ailink_gateway.store.store import Store, StoreUnavailable
 from ailink_gateway.tokens import random_base62
 from ailink_gateway.vault import Vault
 from ailink_provider.errors import Failure
@@ -88,11 +88,15 @@ class Courier:
         for attempt, pause in enumerate(self._backoff, 1):
             await asyncio.sleep(pause)
             arrived, again, detail = await self._attempt(approval, message_id, kind, url)
-            await self._store.write(insert_delivery, {
+            row = {
                 "id": f"dlv_{random_base62(22)}", "approval_id": approval.id, "channel": kind, "message": message_id,
                 "target": _showable(url), "attempt": attempt, "status": "delivered" if arrived else "failed",
                 "detail": detail, "created_at": self._now(),
-            })  # fmt: skip
+            }  # fmt: skip
+            try:
+                await self._store.write(insert_delivery, row)
+            except StoreUnavailable as failure:  # people are told all the same
+                logger.warning("an attempt to tell of %s is missing in the log: %s", approval.id, failure.message)
             if arrived or not again:
                 return
 

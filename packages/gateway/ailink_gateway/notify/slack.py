@@ -8,6 +8,10 @@ from ailink_gateway.approval import Approval
 from ailink_gateway.visible import shown
 
 _LONGEST = 300  # characters of a path or name
+_LONGEST_SHOWN = 500  # of it once what is hidden is named and marks are escaped: a block takes 3,000 in all
+_ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# Marks of Slack's own markup would style, or quote, what they stand around.
+_ESCAPED |= {character: f"{character}\u2060" for character in "*_~`"}
 
 
 def message(approval: Approval, link: str) -> bytes:
@@ -42,8 +46,13 @@ def message(approval: Approval, link: str) -> bytes:
 
 
 def _plain(text: str) -> str:
-    text = shown(text[:_LONGEST]) + ("…" if len(text) > _LONGEST else "")
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(character, escaped)
-    # Marks of Slack's own markup would style, or quote, what they stand around.
-    return "".join(f"{character}\u2060" if character in "*_~`" else character for character in text)
+    parts: list[str] = []
+    room = _LONGEST_SHOWN
+    for character in shown(text[:_LONGEST]):
+        part = _ESCAPED.get(character, character)
+        room -= len(part)
+        if room < 0:
+            break
+        parts.append(part)
+    cut = room < 0 or len(text) > _LONGEST
+    return "".join(parts) + ("…" if cut else "")

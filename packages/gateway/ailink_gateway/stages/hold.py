@@ -14,7 +14,7 @@ import msgspec
 
 from ailink_gateway.approval import Approval, CanonicalRequest, KeptReply
 from ailink_gateway.exchange import Exchange, Headers, Reply
-from ailink_gateway.forward import kept_headers
+from ailink_gateway.forward import api_target, kept_headers
 from ailink_gateway.ports import Approvals
 from ailink_gateway.stages import Proceed
 from ailink_provider.errors import Failure
@@ -55,6 +55,8 @@ class Hold:
         if exchange.approval_id is not None:  # this very request, by its idempotency key, has asked before
             approval = await self._approvals.ask_again(exchange.approval_id)
         else:
+            if exchange.route.kind == "api":
+                api_target(exchange, exchange.targets[0].upstream)  # nobody is asked about what could never be sent
             approval = await self._approvals.ask(exchange, capture(exchange))
         if exchange.route.kind == "model":
             return await self._hold(exchange, approval)

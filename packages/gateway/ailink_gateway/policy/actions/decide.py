@@ -1,12 +1,13 @@
 """Actions that decide at once: allow, deny, require_approval."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ailink_gateway.policy.actions.consult import checked_url
 from ailink_gateway.policy.compiled import ALLOW, Foresight, Rule, Verdict
-from ailink_gateway.policy.shapes import Members
+from ailink_gateway.policy.shapes import Members, refuse
 from ailink_provider.errors import Failure
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST_APPROVAL = 7 * 86_400
 CHANNELS = 5
+# What a receiver knows a sender by often stands there.
+_QUERY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*")
 
 
 class Allow(Struct, frozen=True):
@@ -101,7 +104,10 @@ def read_approval(members: Members, phase: str) -> RequireApproval:
         channel = Members(entry, f"{members.at('notify')}[{index}]")
         kind = channel.choice("type", ("webhook", "slack"))
         url = channel.text("url")
-        checked_url(url, channel.at("url"))
+        address, _, query = url.partition("?")
+        checked_url(address, channel.at("url"))
+        if _QUERY.fullmatch(query) is None:
+            refuse(channel.at("url"), "has a query with characters that must be percent-encoded")
         channel.done()
         channels.append({"type": kind, "url": url})
     return RequireApproval(timeout, tuple(channels))
