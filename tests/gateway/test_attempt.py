@@ -383,6 +383,61 @@ class TestFailover:
         assert (await chat(two(make_upstream))).status == 400
         assert len(listener.asked) == 1
 
+    @pytest.mark.parametrize("word", [b"invalid_api_key", b"insufficient_quota"])
+    async def test_another_account_may_be_a_good_one(
+        self, chat: Call, listener: Any, make_upstream: MakeUpstream, word: bytes
+    ) -> None:
+        """A key that was withdrawn or has no credit left is what a second upstream is for."""
+        status = 401 if word == b"invalid_api_key" else 429
+        refused = Response(status, [], b'{"error":{"message":"no","type":"x","code":"%s"}}' % word)
+        listener.answers = [refused, ok()]
+        answer = await chat(two(make_upstream))
+        assert (answer.status, answer.headers["x-ailink-upstream"]) == (200, "https://second.example/v1")
+
+    async def test_accounts_that_are_all_bad_are_told_as_one_is(
+        self, chat: Call, listener: Any, make_upstream: MakeUpstream
+    ) -> None:
+        listener.answers = [error(401), error(401)]
+        answer = await chat(two(make_upstream))
+        assert (answer.status, answer.headers["x-ailink-error"]) == (502, "upstream_auth")
+        assert answer.headers["x-should-retry"] == "false"
+        assert len(listener.asked) == 2
+
+    async def test_an_upstream_that_hangs_leaves_another_its_share_of_the_time(
+        self, call: Call, listener: Any, make_upstream: MakeUpstream, breakers: MemoryBreakers
+    ) -> None:
+        grant = two(make_upstream)
+        assert grant.own is not None
+        grant = structs.replace(grant, own=structs.replace(grant.own, sender=Gate()))
+        listener.answers = [ok()]
+
+        def prepare(exchange: Exchange) -> None:
+            exchange.deadline = asyncio.get_running_loop().time() + 1
+
+        answer = await call(grant, "POST", "/v1/chat/completions", CHAT, prepare=prepare)
+        assert (answer.status, answer.headers["x-ailink-upstream"]) == (200, "https://second.example/v1")
+        hung = breakers.of("tok", "https://first.example/v1", grant.breaker)
+        assert hung is not None and hung.failures == 1
+
+    async def test_a_write_is_not_given_up_for_one_that_may_not_be_asked(
+        self, call: Call, listener: Any, make_upstream: MakeUpstream
+    ) -> None:
+        class Late:
+            async def send(self, request: Request, deadline: float | None = None) -> Response:
+                await asyncio.sleep(0.15)
+                return ok()
+
+        first = make_upstream(None, "https://first.example", generic=True)
+        second = make_upstream(None, "https://second.example", generic=True)
+        first = structs.replace(first, sender=Late())
+        grant = Grant("tok", "t", "p", own=first, further=(second,), requests_per_minute=0)
+
+        def prepare(exchange: Exchange) -> None:
+            exchange.deadline = asyncio.get_running_loop().time() + 0.2
+
+        answer = await call(grant, "POST", "/things", b"{}", prepare=prepare)
+        assert (answer.status, answer.headers["x-ailink-upstream"]) == (200, "https://first.example")
+
     async def test_declared_fallbacks_come_after_the_models_own_targets(
         self, chat: Call, grant: Grant, listener: Any
     ) -> None:

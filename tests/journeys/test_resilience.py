@@ -3,15 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from ailink import AIlinkClient
-from ailink_provider.testing import Fault, MockUpstream
+from ailink_provider.testing import KEYS, Fault, MockUpstream
 
-from .clients import CLIENTS, Client
+from .clients import CLIENTS, Client, Secrets
 from .conftest import Caller, Gateway, wait_for
 
 MakeToken = Callable[..., str]
@@ -192,6 +193,29 @@ def test_another_upstream_answers_in_the_middle_of_an_outage(
         assert (refused.status_code, refused.headers["x-ailink-error"]) == (503, "all_upstreams_unavailable")
         assert refused.json()["detail"] == "All providers unavailable"
         assert int(refused.headers["retry-after"]) <= 30
+
+
+def test_another_upstream_answers_for_one_that_hangs(
+    start_gateway: Callable[..., Gateway], known_secrets: Secrets, tmp_path: Path
+) -> None:
+    """One that takes the whole time of a call would be all that was ever asked."""
+    config = tmp_path / "ailink.yaml"
+    config.write_text("call_timeout_seconds: 2\n")
+    gateway = start_gateway(AILINK_CONFIG=str(config))
+    with MockUpstream() as first, MockUpstream() as second, gateway.admin() as admin:
+        credential = admin.credentials.create(name="c", provider="openai", secret=known_secrets.add(KEYS["openai"]))
+        made = admin.tokens.create(
+            name="t", credential_id=credential["id"], upstream_url=first.url("/v1"),
+            upstreams=[{"url": second.url("/v1")}],
+        )  # fmt: skip
+        call = Caller(gateway.url, known_secrets.add(str(made["token_id"])), known_secrets)
+        first.script(fault=Fault("hang"), times=2)
+        answers = [call(OPENAI, stream=stream) for stream in (False, True)]
+        call.http.close()
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert {answer.headers["x-ailink-upstream"] for answer in answers} == {second.url("/v1")}
+        assert [entry["failure_count"] for entry in admin.tokens.upstream_health()] == [2, 0]
+        first.release()
 
 
 def test_upstreams_of_one_priority_share_the_calls(call: Caller, make_token: MakeToken) -> None:

@@ -7,8 +7,9 @@ effect twice.
 
 import random
 import re
-from asyncio import get_running_loop, sleep
+from asyncio import get_running_loop, sleep, timeout_at
 from email.utils import parsedate_to_datetime
+from functools import partial
 from time import monotonic, time
 
 from ailink_gateway.exchange import Exchange, Reply
@@ -24,6 +25,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # What an upstream that is broken brings about; what only we refused or waited for is not its fault.
 OUTAGES = frozenset({"upstream_failed", "upstream_overloaded", "upstream_timeout"})
 OURS = frozenset({"address_not_allowed", "pool_full", "pool_timeout"})
+# What speaks against our account with an upstream: another one may have a good one.
+ACCOUNT = frozenset({"credential_missing", "insufficient_quota", "upstream_auth"})
 TOO_MANY = 429
 _NO_RETRY = Retry(max_retries=0)
 _NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
@@ -53,9 +56,10 @@ class Attempt:
                 _tell(exchange, target, breaker)
         turns = _Turns(exchange, proceed)
         try:
-            for target in targets:
-                breaker = self._breakers.of(grant.token_id, target.upstream.label, grant.breaker)
-                reply = await turns.ask(target, breaker, is_last=target is targets[-1])
+            breakers = [self._breakers.of(grant.token_id, target.upstream.label, grant.breaker) for target in targets]
+            for number, (target, breaker) in enumerate(zip(targets, breakers, strict=True), 1):
+                others = sum(other is None or other.state is not CircuitState.OPEN for other in breakers[number:])
+                reply = await turns.ask(target, breaker, is_last=number == len(targets), others=others)
                 if reply is not None:
                     return reply
             raise turns.failure()
@@ -105,14 +109,15 @@ class _Turns:
         self._warnings, self._endings = len(exchange.warnings), len(exchange.endings)
         self.breaker: CircuitBreaker | None = None  # of the exchange's target
 
-    async def ask(self, target: Target, breaker: CircuitBreaker | None, is_last: bool) -> Reply | None:
+    async def ask(self, target: Target, breaker: CircuitBreaker | None, is_last: bool, others: int) -> Reply | None:
         """Return what a target answers, after as many attempts as it may have; None if the next one should be asked.
-        Raises the ``Failure`` that no other target may cure.
+        ``others`` is how many may be asked after it. Raises the ``Failure`` that no other target may cure.
         """
+        until = self._until(others)
         while True:
             problem: Failure | Reply
             try:
-                reply = problem = await self._attempt(target, breaker)
+                reply = problem = await self._attempt(target, breaker, until)
                 if reply.status < 400:
                     return reply
                 self._sent = True
@@ -122,7 +127,7 @@ class _Turns:
                     self._sent = True
                 elif self._sent:
                     failure.reason = None  # this attempt was not, but one before it
-            pause = self._pause(problem, breaker, is_last)
+            pause = self._pause(problem, breaker, is_last, until)
             if pause is None:
                 return self._give_up(problem, is_last)
             _discard(problem)
@@ -131,9 +136,22 @@ class _Turns:
 
     def failure(self) -> Failure:
         """Return what to say when no target is left."""
-        return self._failures[0] if len(self._failures) == 1 else _unavailable(self._failures, self._sent)
+        failures = self._failures
+        if len(failures) == 1 or not any(failure.retryable for failure in failures):
+            return failures[0]
+        return _unavailable(failures, self._sent)
 
-    async def _attempt(self, target: Target, breaker: CircuitBreaker | None) -> Reply:
+    def _until(self, others: int) -> float | None:
+        """Return the moment by which a target must have begun to answer: one that hangs leaves each of the ``others``
+        an equal share of the call's time. None if the call's deadline is enough.
+        """
+        exchange = self._exchange
+        if not others or exchange.deadline is None or (exchange.route.kind == "api" and not self._is_safe):
+            return None
+        now = get_running_loop().time()
+        return now + (exchange.deadline - now) / (others + 1)
+
+    async def _attempt(self, target: Target, breaker: CircuitBreaker | None, until: float | None) -> Reply:
         exchange = self._exchange
         if not exchange.attempts:  # what is passed over hides none that was asked
             exchange.target, self.breaker = target, breaker
@@ -146,22 +164,26 @@ class _Turns:
             exchange.upstream_status = None
             exchange.measured = Measured()
             exchange.usage_estimated = False
-        return await _once(exchange, self._proceed, admitted)
+        proceed = self._proceed if until is None else partial(_begin_by, until, self._proceed)
+        return await _once(exchange, proceed, admitted)
+
+    @property
+    def _is_safe(self) -> bool:
+        return self._exchange.method in SAFE_METHODS
 
     def _may_go_elsewhere(self) -> bool:
         """Whether another upstream may be sent the request without its having an effect twice."""
-        exchange = self._exchange
-        return exchange.route.kind != "api" or exchange.method in SAFE_METHODS or not self._sent
+        return self._exchange.route.kind != "api" or self._is_safe or not self._sent
 
     def _may_go_again(self) -> bool:
         """Whether the same upstream may: it knows a request again that has an idempotency key."""
         return self._may_go_elsewhere() or self._exchange.idempotency_key is not None
 
     def _pause(
-        self, problem: Failure | Reply, breaker: CircuitBreaker | None, is_last: bool
+        self, problem: Failure | Reply, breaker: CircuitBreaker | None, is_last: bool, until: float | None
     ) -> float | None:
         """Return the seconds until this target is asked again, None if it is not."""
-        retry, deadline = self._retry, self._exchange.deadline
+        retry, deadline = self._retry, self._exchange.deadline if until is None else until
         if self._retries >= retry.max_retries or (breaker is not None and breaker.state is not CircuitState.CLOSED):
             return None
         if isinstance(problem, Reply):
@@ -190,10 +212,24 @@ class _Turns:
                 return problem
             _discard(problem)
             problem = Failure("upstream_failed", "The upstream failed.", retry_after=_seconds(problem))
-        elif not problem.retryable or not self._may_go_elsewhere():
+        elif not (problem.retryable or problem.code in ACCOUNT) or not self._may_go_elsewhere():
             raise problem
         self._failures.append(problem)
         return None
+
+
+async def _begin_by(until: float, proceed: Proceed, exchange: Exchange) -> Reply:
+    """Make an attempt that has begun to be answered by this moment. Raises ``Failure`` if it has not."""
+    timeout = timeout_at(until)
+    try:
+        async with timeout:
+            return await proceed(exchange)
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        assert exchange.target is not None  # that of the attempt
+        message = f"{exchange.target.upstream.label} did not begin its answer in time for another upstream's."
+        raise Failure("upstream_timeout", message, reason="turn_timeout") from None
 
 
 def _tell(exchange: Exchange, target: Target, breaker: CircuitBreaker | None) -> None:
