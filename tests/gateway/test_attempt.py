@@ -249,12 +249,13 @@ class Gate:
         self.asked = 0
         self.entered = asyncio.Event()
         self.open = asyncio.Event()
+        self.answer = ok()
 
     async def send(self, request: Request, deadline: float | None = None) -> Response:
         self.asked += 1
         self.entered.set()
         await self.open.wait()
-        return ok()
+        return self.answer
 
 
 class TestHalfOpen:
@@ -313,6 +314,28 @@ class TestHalfOpen:
         limited = await chat()
         assert (limited.status, state(limited)) == (429, "half_open")
         assert (await chat()).status == 200
+
+
+    async def test_a_call_from_before_says_nothing_of_what_a_probe_finds(
+        self, chat: Call, grant: Grant, listener: Any, clock: Any
+    ) -> None:
+        assert grant.own is not None
+        gates = [Gate(), Gate()]
+        gates[0].answer = error(500)
+        at = [structs.replace(grant, own=structs.replace(grant.own, sender=gate), resolved={}) for gate in gates]
+        before = asyncio.create_task(chat(at[0]))
+        await gates[0].entered.wait()
+        listener.answers = [error(500)] * 3
+        for _ in range(3):
+            await chat()
+        clock.now += 30
+        probe = asyncio.create_task(chat(at[1]))
+        await gates[1].entered.wait()
+        gates[0].open.set()
+        assert state(await before) == "half_open"
+        gates[1].open.set()
+        answer = await probe
+        assert (answer.status, state(answer)) == (200, "closed")
 
 
 class TestFailover:

@@ -78,14 +78,14 @@ async def _once(exchange: Exchange, proceed: Proceed, breaker: CircuitBreaker | 
         reply = await proceed(exchange)
     except BaseException as error:
         if isinstance(error, Failure) and is_outage(error):
-            breaker.record_failure()
+            _count(breaker, probe)
         elif isinstance(error, Failure) and error.upstream_status not in (None, TOO_MANY):
             breaker.record_success()
         elif probe is not None:
             probe.end()
         raise
     if reply.status >= 500:
-        breaker.record_failure()
+        _count(breaker, probe)
     elif exchange.upstream_status in (None, TOO_MANY):  # nothing was sent, or it says nothing of its health
         if probe is not None:
             probe.end()
@@ -279,6 +279,14 @@ class _Probe:
             self._breaker.release()
 
 
+def _count(breaker: CircuitBreaker, probe: _Probe | None = None) -> None:
+    """Tell the breaker of a failure. One of a call from before the circuit opened says nothing of how the upstream is
+    now, and must not end what a probe finds out.
+    """
+    if probe is not None or breaker.state is CircuitState.CLOSED:
+        breaker.record_failure()
+
+
 def is_outage(failure: Failure) -> bool:
     """Whether a failure speaks against the upstream: it is broken, late or out of reach."""
     status = failure.upstream_status
@@ -292,9 +300,9 @@ def _judge(exchange: Exchange, breaker: CircuitBreaker) -> None:
     measured = exchange.measured
     if measured.failure is not None:
         if is_outage(measured.failure):
-            breaker.record_failure()
+            _count(breaker)
     elif exchange.error_code in OUTAGES:
-        breaker.record_failure()
+        _count(breaker)
     elif measured.complete:
         breaker.record_success()
 
