@@ -405,7 +405,7 @@ def test_a_failure_in_each_dialect(make_exchange: MakeExchange, path: str, diale
     reply = refuse(exchange, failure)
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     assert headers["x-ailink-error"] == code == exchange.error_code
-    assert headers["content-type"] == "application/json" and headers["retry-after"] == "1"
+    assert headers["content-type"] == "application/json" and headers["retry-after"] == "2"
     assert headers.get("x-should-retry") == (None if failure.retryable else "false")
     assert headers.get("connection") == ("close" if code == "payload_too_large" else None)
     assert isinstance(reply.body, bytes)
@@ -424,7 +424,7 @@ def test_a_failure_in_each_dialect(make_exchange: MakeExchange, path: str, diale
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        (None, None), (0.0, "1"), (0.2, "1"), (1.6, "2"), (30.0, "30"), (-5.0, "1"), (1e9, "86400"),
+        (None, None), (0.0, "1"), (0.2, "1"), (1.6, "2"), (30.0, "30"), (34.4, "35"), (-5.0, "1"), (1e9, "86400"),
         (float("inf"), "86400"), (float("nan"), "1"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Refusals: one JSON body for every failure, whoever raised it. Never quotes the body of a request."""
 
 import logging
+import math
 from collections.abc import Sequence
 from difflib import get_close_matches
 from http import HTTPStatus
@@ -69,7 +70,7 @@ def answer(failure: Failure, request_id: str) -> JSONResponse:
     }
     headers = {"X-AILink-Error": failure.code, "X-Request-ID": request_id}
     if failure.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(failure.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
     elif not failure.retryable:
         headers["X-Should-Retry"] = "false"
     return JSONResponse({"error": error, "detail": failure.message}, failure.status, headers)

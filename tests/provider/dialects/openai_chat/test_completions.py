@@ -175,6 +175,12 @@ def test_a_stream_is_what_openais_client_expects(sdk: Sdk) -> None:
     assert {chunk.object for chunk in found} == {"text_completion"}
 
 
+def test_a_model_that_the_upstream_does_not_name_is_the_one_that_was_asked() -> None:
+    assert TEXT.write_reply(Reply(choices=[Choice([Text("hi")])]), ASKED)["model"] == ASKED.model
+    first = write(list(unfold(Reply(choices=[Choice([Text("hi")])]))))
+    assert f'"model":"{ASKED.model}"'.encode() in first
+
+
 def test_a_stream_reads_back_the_same() -> None:
     reader = TEXT.reader(Sent({}))
     assert collect(reader.feed(write(list(unfold(REPLY))))) == REPLY

@@ -250,6 +250,7 @@ def test_what_an_upstream_did_not_give_is_made() -> None:
     assert first["id"] != second["id"]
     assert first["created"] > 1_700_000_000
     assert "usage" not in first
+    assert first["model"] == ASKED.model
 
 
 @pytest.mark.parametrize("thought", [

@@ -98,6 +98,11 @@ def test_the_chunks_are_openais() -> None:
             "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0}}}]
 
 
+def test_a_model_that_the_upstream_does_not_name_is_the_one_that_was_asked() -> None:
+    stream = write([MessageStart(), PartStart(0, Text("hi")), PartEnd(0), MessageEnd()])
+    assert {chunk["model"] for chunk in chunks(stream)} == {"m"}
+
+
 @pytest.mark.parametrize("chat", [ASKED, WITH_USAGE])
 def test_usage_is_shown_only_if_it_was_asked_for(sdk: Sdk, chat: Chat) -> None:
     found = iterate(sdk, write(list(unfold(REPLY)), chat))

@@ -71,7 +71,7 @@ class TextCompletions(ChatCompletions):
     def write_reply(self, reply: Reply, request: Chat) -> dict[str, Any]:
         """Return the client's body."""
         usage = {"usage": write_usage(reply.usage)} if reply.usage is not None else {}
-        return replies.head(reply.id, reply.model, reply.created, "text_completion", "cmpl") | {
+        return replies.head(reply.id, reply.model or request.model, reply.created, "text_completion", "cmpl") | {
             "choices": [_write_choice(choice, index) for index, choice in enumerate(reply.choices)]} | usage
 
     def reader(self, sent: Sent) -> "TextReader":
@@ -106,7 +106,7 @@ class TextWriter(ChatWriter):
 
     def opening(self, start: MessageStart) -> dict[str, Any]:
         """Return the members every chunk starts with."""
-        return replies.head(start.id, start.model, start.created, "text_completion", "cmpl")
+        return replies.head(start.id, start.model or self.model, start.created, "text_completion", "cmpl")
 
     def choice(self, number: int, delta: dict[str, Any], logprobs: list[TokenLogprob] | None,
                finish: dict[str, Any]) -> dict[str, Any] | None:

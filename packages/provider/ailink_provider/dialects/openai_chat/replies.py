@@ -180,7 +180,7 @@ def _rival(entry: TokenLogprob) -> dict[str, Any]:
 
 def write_reply(reply: Reply, chat: Chat) -> dict[str, Any]:
     """Return the client's body."""
-    return head(reply.id, reply.model, reply.created, "chat.completion", "chatcmpl") | {
+    return head(reply.id, reply.model or chat.model, reply.created, "chat.completion", "chatcmpl") | {
         "choices": [_write_choice(choice, index, chat) for index, choice in enumerate(reply.choices)],
     } | ({"usage": write_usage(reply.usage)} if reply.usage is not None else {}) | tier(reply.service_tier)
 

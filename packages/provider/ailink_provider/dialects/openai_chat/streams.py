@@ -193,6 +193,7 @@ class ChatWriter:
 
     def __init__(self, chat: Chat, request_id: str = "") -> None:
         self._request_id = request_id
+        self.model = chat.model
         self._legacy = chat.legacy_functions
         self._shows_usage = chat.include_usage
         self._usage: Usage | None = None
@@ -228,7 +229,8 @@ class ChatWriter:
 
     def opening(self, start: MessageStart) -> dict[str, Any]:
         """Return the members every chunk starts with."""
-        return replies.head(start.id, start.model, start.created, "chat.completion.chunk", "chatcmpl") | replies.tier(
+        model = start.model or self.model
+        return replies.head(start.id, model, start.created, "chat.completion.chunk", "chatcmpl") | replies.tier(
             start.service_tier)
 
     def choice(self, number: int, delta: dict[str, Any], logprobs: list[TokenLogprob] | None,
