@@ -138,6 +138,8 @@ def test_a_later_error_is_told_in_our_words_and_nothing_follows(sse: Make, chunk
 
 
 @pytest.mark.parametrize("end", [b'data: {"error":"gone","choices":7}\n\n', b"event: error\ndata: {}\n\n",
+                                 b'data: {"object":"error","message":"gone","code":500}\n\n',
+                                 b'data: {"object":"error","message":"gone","model":7}\n\n',
                                  b"data: {oops\n\n", b'data: {"choices":[]', b""])
 def test_a_stream_that_breaks_says_so(sse: Make, chunk: Make, end: bytes) -> None:
     start = sse(chunk({"content": "x"}), done=False)
@@ -146,6 +148,14 @@ def test_a_stream_that_breaks_says_so(sse: Make, chunk: Make, end: bytes) -> Non
     assert msgspec.json.decode(forwarded[len(start):].removeprefix(b"data: "))["error"]["code"] == "upstream_failed"
     assert isinstance(measured.failure, Failure)
     assert not measured.complete
+
+
+@pytest.mark.parametrize("body", [{}, ASKS])
+def test_a_stream_that_has_ended_gets_the_last_word_it_lacks(sse: Make, chunk: Make, body: dict[str, Raw]) -> None:
+    said = chunk({"content": "x"}), chunk({}, "stop"), chunk(choices=[], usage=USAGE)
+    forwarded, measured = metered(sse(*said, done=False), body)
+    assert (forwarded, measured) == metered(sse(*said), body)
+    assert (measured.complete, measured.failure, measured.usage) == (True, None, Usage(3, 2))
 
 
 @pytest.mark.parametrize("stream", [b"", b": x\n\n", b"<html></html>", b"data: {oops\n\n",

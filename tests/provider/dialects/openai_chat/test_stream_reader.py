@@ -200,10 +200,12 @@ def test_an_error_in_the_stream_ends_it(sse: Make, chunk: Make, error: Any, code
     assert sum(isinstance(event, MessageError | MessageEnd) for event in found) == 1
 
 
-def test_an_error_may_be_an_event_of_that_name_or_in_a_choice(sse: Make, chunk: Make) -> None:
+def test_an_error_may_be_an_event_of_that_name_or_in_a_choice_or_the_chunk_itself(sse: Make, chunk: Make) -> None:
     named = b'event: error\ndata: {"message": "gone"}\n\n'
     choice = {"choices": [{"finish_reason": "error", "error": {"code": 429, "message": "x"}}]}
-    for stream, code in ((named, "upstream_failed"), (sse(choice), "rate_limit_exceeded")):
+    bare = {"object": "error", "message": "Too long.", "type": "BadRequestError", "param": None, "code": 400}
+    for stream, code in ((named, "upstream_failed"), (sse(choice), "rate_limit_exceeded"),
+                         (sse(bare), "invalid_request")):
         found = events(sse(chunk({"content": "x"}), done=False) + stream)
         assert isinstance(found[-1], MessageError)
         assert found[-1].failure.code == code
@@ -222,11 +224,19 @@ def test_what_is_no_stream_of_a_reply_is_an_error(stream: bytes) -> None:
 
 def test_a_stream_cut_before_its_end_is_an_error(sse: Make, chunk: Make) -> None:
     stream = sse(chunk({"content": "héllo"}), chunk(call(0, "i", "f", "{}")), chunk({}, "tool_calls"))
-    for end in range(len(stream) - len(b"[DONE]\n\n")):
+    for end in range(len(stream) - len(b"\n\ndata: [DONE]\n\n")):
         found = events(stream[:end])
         assert isinstance(found[-1], MessageError)
         assert not any(isinstance(event, MessageEnd) for event in found)
     assert events(stream.rstrip(b"\n")) == events(stream)
+
+
+def test_a_stream_whose_choices_have_ended_needs_no_last_word(sse: Make, chunk: Make) -> None:
+    said, usage = [chunk({"content": "héllo"}), chunk({}, "stop")], {"id": "i", "choices": [], "usage": USAGE}
+    for chunks in (said, [*said, usage]):
+        assert events(sse(*chunks, done=False)) == events(sse(*chunks))
+    other = {"choices": [{"index": 1, "delta": {"content": "other"}}]}
+    assert isinstance(events(sse(chunk({"content": "x"}), other, chunk({}, "stop"), done=False))[-1], MessageError)
 
 
 def rich(sse: Make, chunk: Make) -> bytes:

@@ -59,6 +59,11 @@ class ChoiceReader:
         self._finished = False
 
     @property
+    def finished(self) -> bool:
+        """Whether the upstream has said why the choice ended."""
+        return self._finished
+
+    @property
     def text(self) -> int | None:
         """The index of the text that is open, None if none is."""
         return self._said_index if type(self._said) is Text and not self._finished else None

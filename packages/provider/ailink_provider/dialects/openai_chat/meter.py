@@ -14,7 +14,7 @@ from ailink_provider.dialects import Measured
 from ailink_provider.dialects.failures import UNREADABLE
 from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning, replies
-from ailink_provider.dialects.openai_chat.streams import CUT_SHORT, DONE, NOT_JSON
+from ailink_provider.dialects.openai_chat.streams import CUT_SHORT, DONE, NOT_JSON, is_error
 from ailink_provider.dialects.openai_chat.usage import Counted, read_usage
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames, ordinary
@@ -59,6 +59,7 @@ class _Body(Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Counted | None = None
     error: Any = None
+    object: str | None = None
     model: str | None = None
     service_tier: str | None = None
     data: Raw = _NULL
@@ -108,10 +109,16 @@ class StreamMeter:
         return b"".join([self._forward(frame) for frame in frames])
 
     def close(self) -> bytes:
-        """The upstream closed: return what is left to forward, and the error if the stream was not complete."""
+        """The upstream closed: return what is left to forward, and the error if the stream was not complete.
+
+        Some services end without ``[DONE]``, which is added where the reply has said why it ended.
+        """
         rest = b"".join([self._forward(frame) for frame in self._frames.close()])
         if rest:
             rest = rest.rstrip(b"\r\n") + b"\n\n"
+        if not self.measured.complete and self.measured.failure is None and self.measured.finish:
+            self.measured.complete = True
+            rest += b"data: " + DONE + b"\n\n"
         if not self.measured.complete:
             rest += self.fail(Failure("upstream_failed", CUT_SHORT))
         return rest
@@ -156,7 +163,7 @@ class StreamMeter:
             body = _decode(data)
         except UNREADABLE:
             return self._forward_oddity(frame, data)
-        if body.error or frame.event == b"error":
+        if body.error or body.object == "error" or frame.event == b"error":
             return self.fail(errors.stream_error(msgspec.json.decode(data)))
         _tally(self.measured, body)
         if self._hides_usage and body.usage is not None and not body.choices:
@@ -176,7 +183,7 @@ class StreamMeter:
             chunk = as_object(msgspec.json.decode(data))
         except UNREADABLE:
             return self.fail(Failure("upstream_failed", NOT_JSON))
-        if frame.event == b"error" or chunk.get("error"):
+        if frame.event == b"error" or is_error(chunk):
             return self.fail(errors.stream_error(chunk))
         _tally_leniently(self.measured, chunk)
         if self._hides_usage and not chunk.get("choices") and chunk.get("usage"):

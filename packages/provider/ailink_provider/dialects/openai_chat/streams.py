@@ -70,6 +70,11 @@ NOT_JSON = "The upstream sent an event that is not JSON."
 CUT_SHORT = "The upstream's stream ended before it was complete."
 
 
+def is_error(chunk: dict[str, Any]) -> bool:
+    """Whether a chunk tells of an error: OpenAI's has one, that of vLLM and its like is one."""
+    return bool(chunk.get("error")) or chunk.get("object") == "error"
+
+
 class ChatReader:
     """Reads an upstream's stream of ``chat.completion.chunk``."""
 
@@ -94,10 +99,15 @@ class ChatReader:
         return events
 
     def close(self) -> list[Event]:
-        """The upstream closed: return what was pending, and the error if the stream was not complete."""
+        """The upstream closed: return what was pending, and the error if the stream was not complete.
+
+        Some services end without ``[DONE]``: a reply whose every choice has said why it ended is whole.
+        """
         events: list[Event] = []
         if not self._ended:
             self._read(self._frames.close(), events.append)
+        if not self._ended and self._choices and all(choice.finished for choice in self._choices.values()):
+            self._end(events.append)
         if not self._ended:
             self._fail(Failure("upstream_failed", CUT_SHORT), events.append)
         return events
@@ -126,7 +136,7 @@ class ChatReader:
             except UNREADABLE:
                 self._fail(Failure("upstream_failed", NOT_JSON), emit)
                 return
-            if frame.event == b"error" or as_object(chunk).get("error"):
+            if frame.event == b"error" or is_error(as_object(chunk)):
                 self._fail(errors.stream_error(chunk), emit)
             else:
                 self._chunk(as_object(chunk), emit)
