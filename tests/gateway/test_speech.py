@@ -99,6 +99,20 @@ def test_a_relay_leaves_the_rest_to_the_client(speaks: Callable[..., Speech], bo
     assert speaks("openai", "gpt-4o", [ASKED]).whole(body) == body
 
 
+def test_half_a_character_does_not_cost_the_reply(speaks: Callable[..., Speech]) -> None:
+    body = (b'{"id": "i", "model": "m", "choices": [{"message": {"role": "assistant", "content": "a\\ud83d"}, '
+            b'"finish_reason": "length"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}')  # fmt: skip
+    relay = speaks("openai", "gpt-4o", [ASKED])
+    assert relay.whole(body) == body
+    claude = (b'{"id": "i", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", '
+              b'"text": "a\\ud83d"}], "stop_reason": "max_tokens", "usage": {"input_tokens": 3, "output_tokens": 2}}')
+    translated = speaks("anthropic", "claude-opus-4-6", [ASKED])
+    assert json.loads(translated.whole(claude))["choices"][0]["message"]["content"] == "a\ufffd"
+    for speech in (relay, translated):
+        assert speech.measured.usage is not None
+        assert (speech.measured.usage.input_tokens, speech.measured.usage.output_tokens) == (3, 2)
+
+
 @pytest.mark.parametrize(("provider", "model", "said"), [
     ("openai", "gpt-4o", b'data: {"model": "gpt-4o", "choices": [{"delta": {"content": "Hello"}}]}\n\n'),
     ("gemini", GEMINI, b'data: {"candidates": [{"content": {"parts": [{"text": "Hello"}]}}]}\n\n'),

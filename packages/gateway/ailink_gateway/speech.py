@@ -32,6 +32,7 @@ from ailink_provider.chat import (
 )
 from ailink_provider.chat import Reply as ChatReply
 from ailink_provider.dialects import Loss, Measured, Operation
+from ailink_provider.dialects.halves import decode, mended
 from ailink_provider.errors import Failure
 from ailink_provider.estimate import estimate_chat
 
@@ -59,6 +60,9 @@ class Relay:
         self.measured = self._operation.measure(body)
         if self.measured.usage is not None and self.measured.failure is None:
             return body  # it was read as a reply
+        if (legible := mended(body)) != body:
+            self.whole(legible)
+            return body
         try:
             members = _OBJECT.decode(body)
         except (ValueError, RecursionError):
@@ -148,7 +152,7 @@ class Translation:
     def whole(self, body: bytes) -> bytes:
         """Return the client's body for the upstream's."""
         try:
-            tree = msgspec.json.decode(body)
+            tree = decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise not_a_reply(body) from None
         if not isinstance(tree, dict):

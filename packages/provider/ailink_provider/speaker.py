@@ -12,6 +12,7 @@ import msgspec
 from ailink_provider.catalog import facts
 from ailink_provider.chat import Chat, Event
 from ailink_provider.dialects import Dialect, Sent
+from ailink_provider.dialects.halves import decode
 from ailink_provider.endpoint import REPLY_LIMIT, Endpoint
 from ailink_provider.errors import Failure
 from ailink_provider.provider import CompletionRequest, CompletionResponse
@@ -35,7 +36,7 @@ class Speaker:
         sent, response = await self._ask(request.chat)
         body = await response.read(REPLY_LIMIT)
         try:
-            tree = msgspec.json.decode(body, type=dict[str, object])
+            tree = msgspec.convert(decode(body), dict[str, object])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Failure("upstream_failed", "The upstream's answer is not a JSON object.") from None
         return CompletionResponse.of(self._operation.read_reply(tree, sent))

@@ -42,6 +42,7 @@ from ailink_provider.dialects.gemini.replies import (
     write_tier,
 )
 from ailink_provider.dialects.gemini.usage import UsageMetadata, write_usage
+from ailink_provider.dialects.halves import mended
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame
 
@@ -94,7 +95,7 @@ class Reader:
         try:
             for frame in frames():
                 if frame.data is not None and not self._answer.broken and not self._more(frame.data, events):
-                    events += self._answer.chunk(decode(frame.data))
+                    events += self._answer.chunk(_decode(frame.data))
         except ValueError:
             events.append(self._answer.fail(Failure("upstream_failed", "The upstream sent a chunk that is not JSON.")))
         except Failure as failure:
@@ -131,6 +132,13 @@ class _Held:
         if isinstance(self.part, ToolCall):
             return msgspec.structs.replace(self.part, arguments=words, signature=self.signature or self.part.signature)
         return self.part
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return decode(data)
+    except ValueError:
+        return decode(mended(data))
 
 
 def _words(part: Part) -> str:

@@ -28,6 +28,7 @@ from ailink_provider.chat import (
 )
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.halves import decode
 from ailink_provider.dialects.ollama import errors, replies
 from ailink_provider.dialects.ollama.framing import Lines
 from ailink_provider.errors import Failure
@@ -73,7 +74,7 @@ class ChatReader:
                 if self._answer.ended:
                     break
                 if line.strip() and not self._more(line, events):
-                    events += self._answer.line(msgspec.json.decode(line))
+                    events += self._answer.line(decode(line))
         except UNREADABLE:
             events += self._answer.fail(Failure("upstream_failed", replies.NOT_JSON))
         except Failure as failure:

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from ailink_provider.dialects import Measured
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.halves import decode
 from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, reasoning, replies
 from ailink_provider.dialects.openai_chat.streams import CUT_SHORT, DONE, NOT_JSON, is_error
@@ -180,7 +181,7 @@ class StreamMeter:
             self.measured.complete = self._forwarding = True
             return frame.raw
         try:
-            chunk = as_object(msgspec.json.decode(data))
+            chunk = as_object(decode(data))
         except UNREADABLE:
             return self.fail(Failure("upstream_failed", NOT_JSON))
         if frame.event == b"error" or is_error(chunk):

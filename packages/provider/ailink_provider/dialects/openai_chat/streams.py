@@ -25,6 +25,7 @@ from ailink_provider.chat import (
 )
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.halves import decode
 from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_chat import errors, replies
 from ailink_provider.dialects.openai_chat.choices import ChoiceReader, ChoiceWriter, Emit
@@ -132,7 +133,7 @@ class ChatReader:
             if self.may_be_ordinary and self._text(data, emit):
                 continue
             try:
-                chunk = msgspec.json.decode(data)
+                chunk = decode(data)
             except UNREADABLE:
                 self._fail(Failure("upstream_failed", NOT_JSON), emit)
                 return

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from ailink_provider.dialects import Measured
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.halves import decode, mended
 from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses import errors, figures, replies
 from ailink_provider.dialects.openai_responses.items import CALLS
@@ -108,9 +109,7 @@ class StreamMeter:
         if frame.data is None or not frame.data.strip() or frame.data.strip() == b"[DONE]":
             return frame.raw if self._held is None else b""
         try:
-            event = _decode(frame.data)
-        except msgspec.ValidationError:
-            event = _Event()  # JSON, but nothing of the API's
+            event = _read_event(frame.data)
         except UNREADABLE:
             return self.fail(Failure("upstream_failed", NOT_JSON))
         if event.type in ("error", "response.failed") or frame.event == b"error" or (event.error and not event.type):
@@ -132,14 +131,25 @@ class StreamMeter:
             _read(self.measured, _response(event.response))
 
 
+def _read_event(data: bytes) -> _Event:
+    try:
+        return _decode(data)
+    except msgspec.ValidationError:
+        return _Event()  # JSON, but nothing of the API's
+    except UNREADABLE:
+        if (whole := mended(data)) == data:
+            raise
+        return _read_event(whole)
+
+
 def _failure(event: _Event, data: bytes) -> Failure:
     if event.type == "response.failed":
         return errors.refusal_of(as_object(_response(event.response).get("error")))
-    return errors.refusal_of(as_object(msgspec.json.decode(data)))
+    return errors.refusal_of(as_object(decode(data)))
 
 
 def _response(raw: Raw) -> dict[str, Any]:
-    return as_object(msgspec.json.decode(bytes(raw) or b"{}"))
+    return as_object(decode(bytes(raw) or b"{}"))
 
 
 def measure(body: bytes) -> Measured:

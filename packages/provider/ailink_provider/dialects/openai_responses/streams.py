@@ -28,6 +28,7 @@ from ailink_provider.chat import (
 )
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.failures import UNREADABLE
+from ailink_provider.dialects.halves import decode
 from ailink_provider.dialects.members import as_count, as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses import errors, figures, replies
 from ailink_provider.dialects.openai_responses.answer import Answer
@@ -118,7 +119,7 @@ class Reader:
             if frame.data is None or not (data := frame.data.strip()) or data == b"[DONE]":
                 continue
             try:
-                event = as_object(msgspec.json.decode(data))
+                event = as_object(decode(data))
             except UNREADABLE:
                 raise Failure("upstream_failed", NOT_JSON) from None
             kind = as_text(event.get("type"))
