@@ -341,6 +341,18 @@ async def test_what_was_sent_and_brought_no_usage_counts_for_what_was_held(
     assert (money.journal.records[0].cost_nano or 0) == cost
 
 
+async def test_translated_embeddings_that_nobody_counted_are_not_free(money: Money, make_upstream: Any) -> None:
+    money.listener.answers = [Response(200, [], b'{"embeddings":[{"values":[1.0,2.0]}]}')]
+    rules = (PriceRule("*", "m", Price((Rates(0, OUTPUT, 0, 0, 0, 0, 0, 0),))),)
+    grant = Grant("tok_a", "a", "p", own=make_upstream("gemini"), prices=rules, requests_per_minute=0)
+    sent = b'{"model":"m","input":"some words"}'
+    assert (await money.ask("/v1/embeddings", sent, grant=grant)).status == 200
+    record = money.journal.records[0]
+    assert record.usage_estimated
+    assert record.prompt_tokens == len(sent) // 4
+    assert record.cost_nano == 100_000 - money.left > 0
+
+
 async def test_what_failed_before_it_was_sent_is_free(money: Money) -> None:
     async def unreachable(request: Any, deadline: float | None = None) -> Response:
         raise Failure("upstream_failed", "no connection", reason="connect_failed")

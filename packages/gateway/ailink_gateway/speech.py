@@ -242,7 +242,8 @@ def count_locally(exchange: Exchange) -> bytes:
 def measured_of(reply: ChatReply | Embeddings) -> Measured:
     """Return what is recorded of a whole canonical reply."""
     if isinstance(reply, Embeddings):
-        return Measured(model=reply.model, usage=reply.usage, complete=True)
+        # No text is of no tokens: an upstream that counts none, as Gemini's does not, has not said what it cost.
+        return Measured(model=reply.model, usage=reply.usage if reply.usage.total_tokens else None, complete=True)
     measured = Measured(model=reply.model, usage=reply.usage, complete=True, service_tier=reply.service_tier)
     for choice in reply.choices:
         if choice.finish is not None:
