@@ -100,6 +100,13 @@ def test_twice_below_is_refused_where_it_is_read() -> None:
         read_tree(body)
 
 
+@pytest.mark.parametrize("body", [rb'{"a": "x\ud83d"}', rb'{"a": ["\uDE00\ud83d"]}'])
+def test_half_a_character_is_called_so(body: bytes) -> None:
+    with pytest.raises(Failure, match="surrogate pair"):
+        read_members(body)
+    assert read_members(rb'{"a": "\ud83d\ude00 \\ud83d"}')
+
+
 def test_brackets_and_digits_in_strings_do_not_count() -> None:
     text = "[" * 500 + '\\" ' + "{" * 500 + "\\\\" + "7" * 2000
     body = b'{"a":"' + text.encode() + b'","b":' + b"[" * 60 + b"]" * 60 + b"}"

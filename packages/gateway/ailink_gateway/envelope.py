@@ -12,12 +12,15 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from ailink_provider.dialects.halves import mended
 from ailink_provider.errors import Failure
 
 DEPTH_LIMIT = 64
 NUMBER_LIMIT = 512  # digits
 CONTAINERS_LIMIT = 500_000  # objects and arrays: to read one costs far more than the bytes that it takes
 
+_HALF = r"The request body holds half of a UTF-16 surrogate pair (such as \ud83d alone): send whole characters."
+_EXPLAINED = 1 << 20  # bytes of a body up to which it is looked at once more, to say what is wrong
 _STRINGS = re.compile(rb'"[^"]*"')
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % NUMBER_LIMIT)  # looked for where digits begin: in linear time
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -32,6 +35,8 @@ def read_members(body: bytes) -> dict[str, Raw]:
             body.decode()  # what stays raw is not looked at otherwise
         members = _members.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(body) < _EXPLAINED and mended(body) != body:
+            raise Failure("invalid_request", _HALF) from None
         raise _malformed(error) from None
     if not _is_exactly(body, members):
         _decode(body)

@@ -10,15 +10,25 @@ import msgspec
 
 from ailink_provider.dialects.failures import UNREADABLE
 
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|[^u]|u)", re.DOTALL
+_SURROGATE = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})"
 )
+_BACKSLASH = 0x5C
 _REPLACEMENT = rb"\ufffd"
 
 
 def mended(data: bytes) -> bytes:
     """Return JSON text with whole characters only; it stays as long as it was."""
-    return _ESCAPE.sub(lambda found: _REPLACEMENT if found[1] else found[0], data)
+    return _SURROGATE.sub(_whole, data)
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
+    data, start = found.string, found.start()
+    first = start
+    while first and data[first - 1] == _BACKSLASH:
+        first -= 1
+    escaped = (start - first) % 2  # by a backslash before it: then it is text
+    return found[0] if found[1] or escaped else _REPLACEMENT
 
 
 def decode(data: bytes) -> Any:
