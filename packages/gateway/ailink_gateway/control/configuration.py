@@ -163,7 +163,7 @@ def _invalid(where: str, error: ValidationError) -> Failure:
         field = ".".join([part for part in (where, *told) if part]) or "body"
         details.append({"field": field, "message": one["msg"]})
     listed = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details[:20])
-    return Failure("validation_error", f"The file is not valid. {listed}.", param=details[0]["field"],
+    return Failure("validation_error", f"The file is not valid. {listed.removesuffix('.')}.", param=details[0]["field"],
                    details=details[:20])  # fmt: skip
 
 

@@ -149,5 +149,5 @@ def _read_validation(errors: Sequence[Any]) -> Failure:
     if details[0]["field"] == "body":
         details[0]["message"] += "; send a JSON object with Content-Type: application/json"
     listed = "; ".join(f"{detail['field']}: {detail['message']}" for detail in details)
-    message = f"The request is not valid. {listed}."
+    message = f"The request is not valid. {listed.removesuffix('.')}."
     return Failure("validation_error", message, param=details[0]["field"], details=details)
