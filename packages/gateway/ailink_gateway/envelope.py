@@ -19,7 +19,7 @@ DEPTH_LIMIT = 64
 NUMBER_LIMIT = 512  # digits
 CONTAINERS_LIMIT = 500_000  # objects and arrays: to read one costs far more than the bytes that it takes
 
-_HALF = r"The request body holds half of a UTF-16 surrogate pair (such as \ud83d alone): send whole characters."
+_HALF = "The request body holds half of a UTF-16 surrogate pair (such as U+D83D alone): send whole characters."
 _EXPLAINED = 1 << 20  # bytes of a body up to which it is looked at once more, to say what is wrong
 _STRINGS = re.compile(rb'"[^"]*"')
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % NUMBER_LIMIT)  # looked for where digits begin: in linear time
