@@ -163,6 +163,18 @@ async def test_what_cannot_be_seen_is_named(caller: Caller, ask: Ask, links: Lin
     assert unescape(back) == hidden
 
 
+async def test_letters_that_are_written_backwards_reorder_nothing(caller: Caller, ask: Ask, links: Links) -> None:
+    """Beside them 900 would be shown with the other key: each stands by itself, and all else in its order."""
+    body = '{"\u05d0": 900, "\u05d1 \u05d2": 1, "\u0664 \u0665": "x"}'
+    approval = await ask(body.encode())
+    page = (await caller().get(links.to(approval.id, approval.expires_at))).text
+    shown = re.search(r'<pre id="body">(.*?)</pre>', page, re.DOTALL)
+    assert shown is not None
+    assert unescape(shown[1]) == (
+        '{"<bdi>\u05d0</bdi>": 900, "<bdi>\u05d1 \u05d2</bdi>": 1, "<bdi>\u0664</bdi> <bdi>\u0665</bdi>": "x"}'
+    )
+
+
 async def test_bodies_that_are_no_text_or_long(caller: Caller, ask: Ask, links: Links) -> None:
     binary, long = await ask(b"\xff\x00\xfe"), await ask("é".encode() * BODY_SHOWN)
     page = (await caller().get(links.to(binary.id, binary.expires_at))).text

@@ -2,6 +2,7 @@
 what cannot be seen in it is named. Decides and looks up nothing.
 """
 
+import re
 from base64 import b64encode
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,6 +13,15 @@ from ailink_gateway.approval import Approval, CanonicalRequest
 from ailink_gateway.visible import pieces
 
 BODY_SHOWN = 1024 * 1024  # bytes
+# Letters that are written from right to left, and numbers that are in their scripts. Numbers and marks beside them
+# would be shown in another order than they are sent in: which value a key has would be anybody's guess.
+_BACKWARDS = re.compile(
+    "[{0}]+(?: [{0}]+)*|[{1}]+".format(
+        "\u0590-\u065f\u066d-\u06ef\u06fa-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010d2f\U00010d40-\U00010e5f"
+        "\U00010e80-\U00010fff\U0001e800-\U0001efff",
+        "\u0660-\u066c\u06f0-\u06f9\U00010d30-\U00010d3f\U00010e60-\U00010e7f",
+    )
+)
 
 STYLE = """
 :root{color-scheme:light dark;--line:#8885;--soft:#8882;--mark:#b00020;--go:#0a7d33}
@@ -185,8 +195,13 @@ def _lines(text: str) -> str:
 
 def _marked(text: str, lines: bool) -> str:
     return "".join(
-        f"<mark>{escape(piece)}</mark>" if was_hidden else escape(piece) for piece, was_hidden in pieces(text, lines)
+        f"<mark>{escape(piece)}</mark>" if was_hidden else _in_order(piece) for piece, was_hidden in pieces(text, lines)
     )
+
+
+def _in_order(text: str) -> str:
+    """Return text so that it is shown in the order that it has: what is written backwards is so by itself only."""
+    return escape(text) if text.isascii() else _BACKWARDS.sub(r"<bdi>\g<0></bdi>", escape(text))
 
 
 def _moment(seconds: float) -> str:
