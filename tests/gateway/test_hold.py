@@ -776,8 +776,9 @@ async def test_contents_are_erased_in_time(world: World) -> None:
         await asyncio.wait(world.approvals._tasks)
     assert await world.approvals.request(call.id) is None
     approval = await world.approvals.wait(call.id)
-    assert (approval.execution, approval.reply) == ("done", None)
-    assert (await world.approvals.wait(pending.id)).status == "expired"
+    assert (approval.execution, approval.reply, approval.about.preview) == ("done", None, "")
+    expired = await world.approvals.wait(pending.id)
+    assert (expired.status, expired.about.preview) == ("expired", '{"amount":100}')
 
 
 async def test_a_token_has_a_bounded_number_of_requests_waiting(

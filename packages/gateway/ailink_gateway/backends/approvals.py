@@ -379,7 +379,7 @@ class StoreApprovals:
 
     def _sweep(self) -> None:
         async def sweep() -> None:
-            await self._persist(table.erase_contents, self._now() - KEEP_SECONDS)
+            await self._persist(table.erase_contents, self._now() - KEEP_SECONDS, self._seals.without_preview)
 
         self._spawn(sweep())
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)

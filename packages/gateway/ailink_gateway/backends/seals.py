@@ -38,6 +38,11 @@ class Seals:
         """Return the request of a row."""
         return msgspec.msgpack.decode(self._open(row, "request"), type=CanonicalRequest)
 
+    def without_preview(self, row: Row) -> bytes:
+        """Return what a row says of its approval, sealed again without the beginning of the request's body."""
+        about = msgspec.msgpack.decode(self._open(row, "about"), type=About)
+        return self.seal(row["project_id"], row["id"], "about", msgspec.structs.replace(about, preview=""))
+
     def seal(self, project_id: str, approval_id: str, part: str, value: msgspec.Struct) -> bytes:
         """Return a part as it is stored."""
         return self._vault.seal(msgspec.msgpack.encode(value), approval_place(project_id, approval_id, part))

@@ -3,7 +3,7 @@
 Requests and answers pass through sealed. No query here decides who may decide.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
@@ -115,16 +115,23 @@ def recover(connection: Connection, boot: str) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def erase_contents(connection: Connection, before: float) -> int:
-    """Erase the requests and answers of what was over before this moment, and return of how many."""
-    return connection.execute(
-        update(approvals)
-        .where(
-            approvals.c.status != "pending", approvals.c.execution != "running", approvals.c.decided_at < before,
-            or_(approvals.c.sealed_request.is_not(None), approvals.c.sealed_response.is_not(None)),
+def erase_contents(connection: Connection, before: float, without_preview: Callable[[Row], bytes]) -> int:
+    """Erase the requests and answers of what was over before this moment, and return of how many.
+
+    What is said of each is replaced by what ``without_preview`` returns, as it quotes the request.
+    """
+    query = select(*_LIGHT).where(
+        approvals.c.status != "pending", approvals.c.execution != "running", approvals.c.decided_at < before,
+        or_(approvals.c.sealed_request.is_not(None), approvals.c.sealed_response.is_not(None)),
+    )
+    erased = [dict(row) for row in connection.execute(query).mappings()]
+    for row in erased:
+        connection.execute(
+            update(approvals)
+            .where(approvals.c.id == row["id"])
+            .values(sealed_request=None, sealed_response=None, sealed_about=without_preview(row))
         )
-        .values(sealed_request=None, sealed_response=None)
-    ).rowcount
+    return len(erased)
 
 
 # --- who was told ------------------------------------------------------------------------------
