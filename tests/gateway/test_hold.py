@@ -383,6 +383,13 @@ class TestModels:
             assert (await call).status == 200
         assert len(world.listener.asked) == len(world.messenger.told) == 1
 
+    async def test_an_sdk_does_not_have_a_person_asked_again_when_the_upstream_fails(self, world: World) -> None:
+        world.listener.answers = [Response(500, [], b"{}")] * 9
+        call = world.model()
+        await world.approve((await world.asked()).id)
+        assert (await call).status == 502
+        assert call.client.headers["x-should-retry"] == "false"
+
     async def test_other_requests_and_other_tokens_do_not_share(self, world: World) -> None:
         calls = [world.model(), world.model(body=CHAT.replace(b"Hello", b"Hallo")), world.model("other")]
         await world.asked(3)
