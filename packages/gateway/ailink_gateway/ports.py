@@ -145,8 +145,8 @@ class Breakers(Protocol):
     def health(self, token_id: str) -> list[Health]:
         """Return how the upstreams stand that the token has called."""
 
-    def forget(self, token_id: str) -> None:
-        """Close all circuits of a token and forget its failures."""
+    def forget(self, token_id: str, url: str | None = None) -> None:
+        """Close all circuits of a token, or only the one to the upstream at ``url``, and forget its failures."""
 
 
 class Meter(Protocol):

@@ -65,6 +65,19 @@ async def test_to_switch_a_breaker_off_closes_its_circuits(
     assert await change(enabled=True)
 
 
+async def test_an_upstream_that_a_token_has_no_more_is_not_listed(
+    admin: httpx2.AsyncClient, create: Create, breakers: MemoryBreakers
+) -> None:
+    """It would stay unhealthy for ever, as nobody calls it again."""
+    token = await create("tokens", name="a", upstream_url=f"{URL}/", upstreams=[{"url": "https://b.example"}])
+    for url in (URL, "https://b.example", "https://provider.example"):
+        fail(breakers, token, url, 3)
+    change = {"upstream_url": "https://c.example"}
+    assert (await admin.patch(f"/api/v1/tokens/{token['id']}", json=change)).status_code == 200
+    listed = {entry["url"]: entry["is_healthy"] for entry in (await admin.get(HEALTH)).json()}
+    assert listed == {"https://c.example": True, "https://b.example": False, "https://provider.example": False}
+
+
 async def test_only_the_admin_sees_it(caller: Callable[..., httpx2.AsyncClient], create: Create) -> None:
     token = (await create("tokens", name="a"))["token_id"]
     assert (await caller().get(HEALTH)).status_code == 401

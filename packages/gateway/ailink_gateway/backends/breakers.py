@@ -57,9 +57,12 @@ class MemoryBreakers:
             for url, kept in self._tokens.get(token_id, {}).items()
         ]
 
-    def forget(self, token_id: str) -> None:
+    def forget(self, token_id: str, url: str | None = None) -> None:
         """See ``ports.Breakers``."""
-        self._tokens.pop(token_id, None)
+        if url is None:
+            self._tokens.pop(token_id, None)
+        else:
+            self._tokens.get(token_id, {}).pop(url, None)
 
     def _make_room(self) -> None:
         for _ in range(_LOOKS):

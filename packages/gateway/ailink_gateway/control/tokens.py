@@ -213,8 +213,12 @@ async def update_token(id: TokenId, body: TokenChange, given: Given) -> Token:
     if "circuit_breaker" in fields:
         fields["circuit_breaker"] = changes(body.circuit_breaker)
     check_upstreams(given.guard, fields)
+    before = await given.store.read(table.find_token, id)
     row = await given.store.change(table.update_token, id, fields)
     _forget_if_off(row, given)
+    if given.breakers is not None:
+        for url in set(table.own_urls(before)).difference(table.own_urls(row)):
+            given.breakers.forget(id, url)
     return Token.model_validate(row)
 
 

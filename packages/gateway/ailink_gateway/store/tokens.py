@@ -60,9 +60,14 @@ def list_upstreams(connection: Connection, limit: int) -> list[tuple[str, list[s
     newest = query.order_by(tokens.c.created_at.desc(), tokens.c.id.desc()).limit(limit)
     found = []
     for token_id, url, further in connection.execute(newest):
-        urls = [url] if url is not None else []
-        found.append((token_id, [each.rstrip("/") for each in (*urls, *(entry["url"] for entry in further))]))
+        found.append((token_id, own_urls({"upstream_url": url, "upstreams": further})))
     return found
+
+
+def own_urls(row: Row) -> list[str]:
+    """Return the URLs of a token's own upstreams as calls show them."""
+    urls = [row["upstream_url"]] if row["upstream_url"] is not None else []
+    return [each.rstrip("/") for each in (*urls, *(entry["url"] for entry in row["upstreams"]))]
 
 
 def update_token(connection: Connection, token_id: str, fields: Mapping[str, Any]) -> Row:
