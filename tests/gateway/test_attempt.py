@@ -258,6 +258,18 @@ class Gate:
         return self.answer
 
 
+async def test_who_comes_when_told_finds_the_cooldown_over(chat: Call, listener: Any, clock: Any) -> None:
+    listener.answers = [error(500)] * 3
+    for _ in range(3):
+        await chat()
+    clock.now += 1.7
+    refused = await chat()
+    assert refused.headers["retry-after"] == "29", "28.3 seconds are left"
+    clock.now += float(refused.headers["retry-after"])
+    listener.answers = [ok()]
+    assert (await chat()).status == 200
+
+
 class TestHalfOpen:
     @pytest.fixture
     def gate(self) -> Gate:
