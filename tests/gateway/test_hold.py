@@ -710,6 +710,7 @@ class TestRestarts:
         await world.restart()
         approval = await world.approvals.wait(call.id)
         assert (approval.status, approval.reason) == ("expired", "nobody decided in time")
+        assert world.messenger.told == [], "there is nothing left to decide"
 
     async def test_a_models_call_whose_caller_does_not_come_back_is_cancelled(
         self, world: World, monkeypatch: pytest.MonkeyPatch

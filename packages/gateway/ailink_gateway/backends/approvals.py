@@ -121,7 +121,8 @@ class StoreApprovals:
                 self._shared[live.shared] = live
                 if not live.keyed:
                     live.leaving = asyncio.get_running_loop().call_later(RESTART_SECONDS, self._abandon, live)
-            self._messenger.announce(approval)
+            if approval.expires_at > self._now():  # else nobody could decide any more
+                self._messenger.announce(approval)
         self._sweep()
 
     def closing(self) -> None:
