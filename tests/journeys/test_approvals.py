@@ -252,6 +252,28 @@ def test_what_is_pending_outlives_the_process(world: World, upstream: MockUpstre
     assert [json.loads(request.body) for request in upstream.requests] == [{"number": 0}, {"number": 1}]
 
 
+def test_a_kill_while_a_models_call_waits_leaves_its_key_and_its_approval(world: World, upstream: MockUpstream) -> None:
+    token, key = world.make("openai"), {"Idempotency-Key": "order-1"}
+    agent = world.agent(token)
+    with ThreadPoolExecutor(2) as pool:
+        killed = pool.submit(agent.http.post, "/v1/chat/completions", json=CHAT, headers=key)
+        [pending] = agent.pending()
+        hasty = {**key, "X-AILink-Approval-Timeout": "0.1"}
+
+        def waits_too() -> bool:  # until the key leads to the approval, the same request is 409
+            answer = agent.http.post("/v1/chat/completions", json=CHAT, headers=hasty)
+            return answer.headers["x-ailink-error"] == "approval_timeout"
+
+        wait_for(waits_too)
+        world.restart(signal.SIGKILL)
+        assert isinstance(killed.exception(), httpx2.TransportError)
+        agent = world.agent(token)
+        back = pool.submit(agent.http.post, "/v1/chat/completions", json=CHAT, headers=key)
+        agent.decide(pending["id"], "approve")
+        assert back.result().status_code == 200
+    assert len(upstream.requests) == 1
+
+
 def test_a_kill_while_it_is_sent_leaves_it_unknown(world: World, upstream: MockUpstream) -> None:
     token = world.make()
     agent = world.agent(token)
