@@ -76,7 +76,8 @@ def test_a_stream_holds_its_place_to_its_end(
     headers = {"Authorization": f"Bearer {token}"}
     body = OPENAI.body(OPENAI.model, stream=True)
     with call.http.stream("POST", OPENAI.path(OPENAI.model), json=body, headers=headers) as answer:
-        next(answer.iter_bytes())
+        chunks = answer.iter_bytes()  # kept: an iterator that is dropped ends the answer
+        next(chunks)
         assert call(OPENAI, token=token).status_code == 429
         request_id = answer.headers["x-request-id"]
     assert record_of(request_id).outcome == "cancelled"
