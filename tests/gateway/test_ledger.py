@@ -59,7 +59,7 @@ async def waiting(ledger: MemoryLedger, call: str, most: int, **other: Any) -> "
 async def refused(ledger: MemoryLedger, call: str, most: int, **other: Any) -> Failure:
     with pytest.raises(Failure) as caught:
         await reserve(ledger, call, most, **other)
-    assert (caught.value.status, caught.value.message) == (402, module.MESSAGE)
+    assert (caught.value.status, caught.value.message) == (402, "Budget exceeded. Request would exceed spending limit.")
     return caught.value
 
 

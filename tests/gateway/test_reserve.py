@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ailink_gateway.backends.breakers import MemoryBreakers
-from ailink_gateway.backends.ledger import MESSAGE, MemoryLedger
+from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.backends.settlement import SettlingJournal
 from ailink_gateway.backends.thoughts import MemoryThoughts
 from ailink_gateway.bound import DEFAULT_OUTPUT
@@ -150,7 +150,7 @@ async def test_what_does_not_fit_is_refused_before_anything_is_sent(money: Money
     money.limit(6000)
     found = await money.ask(max_tokens=7)
     error = refused(found, "budget_spent")
-    assert error["detail"] == error["error"]["message"] == MESSAGE
+    assert error["detail"] == error["error"]["message"] == "Budget exceeded. Request would exceed spending limit."
     assert error["error"]["details"]["needed_usd"] == 0.000007
     assert found.headers["x-ailink-budget-remaining-daily-usd"] == "0.000006000"
     assert money.listener.asked == [] and money.journal.opened == []

@@ -105,11 +105,15 @@ class Approval(Struct, frozen=True, kw_only=True):
 
 
 class Resumed(Struct, frozen=True):
-    """What a stored request brings along when the gateway sends it: whose it is, and what was approved. ``asked_at`` is
-    when it came in, and was counted by limits.
+    """What a stored request brings along when the gateway sends it: whose it is, what was approved, and when it came in
+    (Unix seconds).
     """
 
     token_id: str | None
     approval_id: str
     request: CanonicalRequest
     asked_at: float
+
+    def is_counted(self, at: float, seconds: float) -> bool:
+        """Whether a limit over so many seconds has counted the request already, when its approval was asked for."""
+        return at - self.asked_at < seconds

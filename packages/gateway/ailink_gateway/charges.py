@@ -10,6 +10,7 @@ from ailink_gateway.exchange import Exchange
 from ailink_gateway.record import COST_LIMIT, COUNT_LIMIT
 from ailink_provider.chat import Usage
 
+BUDGET_EXCEEDED = "Budget exceeded. Request would exceed spending limit."
 FREE = frozenset({"count_tokens"})
 
 # Answers of something in front of the upstream, which may go on regardless; all other refusals cost nothing.
@@ -52,7 +53,7 @@ def charge(exchange: Exchange) -> int | None:
     """
     if exchange.route.operation in FREE:
         return None
-    usage = exchange.measured.usage
+    usage = None if exchange.measured.usage is None else plausible(exchange.measured.usage)
     held, target = exchange.held_nano, exchange.target
     cost = None
     if exchange.outstanding and held is not None:

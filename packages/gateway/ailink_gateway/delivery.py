@@ -5,9 +5,8 @@ upstream down instead of filling memory; a reader that takes nothing for ``STALL
 """
 
 import asyncio
-import math
 from collections.abc import Callable
-from math import inf
+from math import ceil, inf
 from time import monotonic
 
 from msgspec.json import encode
@@ -134,7 +133,7 @@ def refuse(exchange: Exchange, failure: Failure) -> Reply:
     headers = [(b"content-type", b"application/json"), (b"x-ailink-error", failure.code.encode())]
     if failure.retry_after is not None:
         seconds = min(LONGEST_WAIT, max(1, failure.retry_after))
-        headers.append((b"retry-after", b"%d" % math.ceil(seconds)))
+        headers.append((b"retry-after", b"%d" % ceil(seconds)))
     if not failure.retryable:
         headers.append((b"x-should-retry", b"false"))
     if failure.code == "payload_too_large":

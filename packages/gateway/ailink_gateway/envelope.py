@@ -12,14 +12,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from ailink_provider.dialects.halves import mended
+from ailink_provider.dialects.halves import HALF, mended
 from ailink_provider.errors import Failure
 
 DEPTH_LIMIT = 64
 NUMBER_LIMIT = 512  # digits
 CONTAINERS_LIMIT = 500_000  # objects and arrays: to read one costs far more than the bytes that it takes
 
-_HALF = "The request body holds half of a UTF-16 surrogate pair (such as U+D83D alone): send whole characters."
 _EXPLAINED = 1 << 20  # bytes of a body up to which it is looked at once more, to say what is wrong
 _STRINGS = re.compile(rb'"[^"]*"')
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % NUMBER_LIMIT)  # looked for where digits begin: in linear time
@@ -36,7 +35,7 @@ def read_members(body: bytes) -> dict[str, Raw]:
         members = _members.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if len(body) < _EXPLAINED and mended(body) != body:
-            raise Failure("invalid_request", _HALF) from None
+            raise Failure("invalid_request", f"The request body {HALF}.") from None
         raise _malformed(error) from None
     if not _is_exactly(body, members):
         _decode(body)

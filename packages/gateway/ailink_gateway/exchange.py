@@ -150,10 +150,6 @@ class Exchange(Struct, eq=False):
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    def is_counted(self, seconds: float) -> bool:
-        """Whether a limit over so many seconds has counted this call already: when its approval was asked for."""
-        return self.resumed is not None and self.created_at - self.resumed.asked_at < seconds
-
     def parameters(self) -> list[tuple[str, str]]:
         """Return the query's parameters in order, decoded."""
         return parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)

@@ -152,7 +152,7 @@ class Translation:
     def whole(self, body: bytes) -> bytes:
         """Return the client's body for the upstream's."""
         try:
-            tree = decode(body)
+            tree: Any = decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise not_a_reply(body) from None
         if not isinstance(tree, dict):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from ailink_gateway.charges import BUDGET_EXCEEDED
 from ailink_gateway.exchange import Cap
 from ailink_gateway.ports import Spent
 from ailink_gateway.store.spend import DAY, KINDS, LIFETIME, Periods, periods
@@ -19,7 +20,6 @@ from ailink_provider.errors import Failure
 
 QUEUE = 10_000  # calls that wait, in all
 KEPT = 2  # days, and months, of which an account knows the totals
-MESSAGE = "Budget exceeded. Request would exceed spending limit."
 RETRY_SECONDS = 1.0
 
 _HOUR = 3600
@@ -207,9 +207,8 @@ class MemoryLedger:
         for _, total, limit, _, _ in purse.bounds_of(caps) if caps else purse.bounds:
             if total.spent + total.held + nano > limit:
                 return False
-        self._held[call_id] = _Call(call_id, payers, at, caps, purse, nano)
-        for total in purse.totals:
-            total.held += nano
+        call = self._held[call_id] = _Call(call_id, payers, at, caps, purse)
+        call.hold(nano)
         return True
 
     async def reserve(
@@ -226,7 +225,7 @@ class MemoryLedger:
         if isinstance(granted, int):
             return granted
         if self._waiting >= QUEUE:
-            raise Failure("budget_exceeded", MESSAGE, reason="budget_queue_full", retry_after=RETRY_SECONDS)
+            raise Failure("budget_exceeded", BUDGET_EXCEEDED, reason="budget_queue_full", retry_after=RETRY_SECONDS)
         loop = asyncio.get_running_loop()
         call.future = loop.create_future()
         self._park(call, granted)
@@ -368,7 +367,7 @@ class MemoryLedger:
         if call.parked is not None and not call.future.done():
             self._unpark(call)
             call.future.set_exception(
-                Failure("budget_exceeded", MESSAGE, reason="budget_held_by_others", retry_after=RETRY_SECONDS)
+                Failure("budget_exceeded", BUDGET_EXCEEDED, reason="budget_held_by_others", retry_after=RETRY_SECONDS)
             )
 
     def _leave(self, call: _Call) -> None:
@@ -400,7 +399,7 @@ def _refusal(bound: _Bound, wanted: int, reason: str = "budget_spent") -> Failur
         "needed_usd": wanted / 1e9,
     }
     if cap is not None:
-        return Failure("spend_cap_reached", MESSAGE, reason="spend_cap_reached", policy_name=cap.policy_name,
+        return Failure("spend_cap_reached", BUDGET_EXCEEDED, reason="spend_cap_reached", policy_name=cap.policy_name,
                        details=details)  # fmt: skip
     code = "spend_cap_reached" if spent >= bound.limit else "budget_exceeded"
-    return Failure(code, MESSAGE, reason=reason, details=details)
+    return Failure(code, BUDGET_EXCEEDED, reason=reason, details=details)

@@ -5,7 +5,8 @@ nothing, and happens whole or not at all; a dry run is the same import, undone.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -167,10 +168,14 @@ def _invalid(where: str, error: ValidationError) -> Failure:
                    details=details[:20])  # fmt: skip
 
 
-def _placed(failure: Failure, where: str) -> Failure:
-    """Return what is wrong with an entry, with its place in the file."""
-    param = where if failure.param is None else f"{where}.{NAMED.get(failure.param, failure.param)}"
-    return Failure(failure.code, f"{where}: {failure.message}", param=param)
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Have what is wrong with an entry tell its place in the file."""
+    try:
+        yield
+    except Failure as failure:
+        param = where if failure.param is None else f"{where}.{NAMED.get(failure.param, failure.param)}"
+        raise Failure(failure.code, f"{where}: {failure.message}", param=param) from None
 
 
 class _Dumper(yaml.SafeDumper):
@@ -280,19 +285,15 @@ class _Import:
         if row is None:
             new, before = True, {}
             kind.check(self._guard, body.model_dump(), where)
-            try:
+            with _placed(where):
                 row, secret = kind.create(connection, body, self._vault, self._now)
-            except Failure as failure:
-                raise _placed(failure, where) from None
             self._names.add(kind, row)
             if secret is not None:
                 self._tokens.append(NewToken(project=key[0], name=key[1], id=row["id"], token_id=secret))
         elif fields := kind.differing(body, row):
             kind.check(self._guard, body.model_dump(), where)
-            try:
+            with _placed(where):
                 row = kind.change(connection, row, fields, self._now)
-            except Failure as failure:
-                raise _placed(failure, where) from None
         elif not new:
             self._unchanged += 1
             return

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ailink_gateway.control.authentication import Principal
 from ailink_gateway.control.errors import answer
+from ailink_provider.dialects.halves import HALF
 from ailink_provider.errors import Failure
 
 BODY_LIMIT = 1024 * 1024
@@ -86,8 +87,7 @@ def _check_text(body: bytes) -> None:
         return  # no JSON, which whoever reads it says
     members = tree.items() if isinstance(tree, dict) else ()
     field = next((name for name, value in members if _is_text(name) and not _is_text(value)), "body")
-    message = f"{field} holds half of a UTF-16 surrogate pair (such as \\ud83d alone): send whole characters."
-    raise Failure("validation_error", message, param=field)
+    raise Failure("validation_error", f"{field} {HALF}.", param=field)
 
 
 def _is_text(tree: object) -> bool:

@@ -60,7 +60,7 @@ class Admit:
         if limit is None:
             limit = 0 if grant.own_rate_limit else self._default
         if limit:
-            amount = 0 if exchange.resumed is not None and exchange.is_counted(MINUTE) else 1
+            amount = 0 if _is_counted(exchange) else 1
             taken = self._limiter.take(_key(exchange, grant, "requests"), limit, MINUTE, amount)
             _tell(exchange, limit, taken, _OF_REQUESTS)
             if not taken.allowed:
@@ -79,7 +79,7 @@ class Admit:
         await exchange.read_body()
         key, limit = _key(exchange, grant, "tokens"), grant.tokens_per_minute
         # One that is estimated at more than the whole limit is let through when nothing else runs: it is an estimate.
-        estimated = 0 if exchange.is_counted(MINUTE) else min(estimate(exchange), limit)
+        estimated = 0 if _is_counted(exchange) else min(estimate(exchange), limit)
         taken = self._limiter.take(key, limit, MINUTE, estimated)
         _tell(exchange, limit, taken, _OF_TOKENS)
         if not taken.allowed:
@@ -130,6 +130,10 @@ def _output(body: bytes) -> int:
     nested = asked.generationConfig.get("maxOutputTokens") if isinstance(asked.generationConfig, dict) else None
     said = (asked.max_tokens, asked.max_completion_tokens, asked.max_output_tokens, nested)
     return min(OUTPUT_TOKENS, *(limit for limit in said if isinstance(limit, int) and limit > 0), OUTPUT_TOKENS)
+
+
+def _is_counted(exchange: Exchange) -> bool:
+    return exchange.resumed is not None and exchange.resumed.is_counted(exchange.created_at, MINUTE)
 
 
 def _key(exchange: Exchange, grant: Grant, what: str) -> LimitKey:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_plus
 
-from ailink_gateway.charges import FREE, IN_DOUBT, USUAL, asked_tier, plausible
+from ailink_gateway.charges import FREE, IN_DOUBT, USUAL, asked_tier
 from ailink_gateway.exchange import Exchange, Reply
 from ailink_gateway.forward import (
     api_headers,
@@ -254,7 +254,6 @@ def _complete(exchange: Exchange, speech: Speech) -> None:
         known.output_tokens = produced
         measured.usage = known
         exchange.usage_estimated = True
-    measured.usage = plausible(measured.usage)
 
 
 async def _refused(target: Target, response: Response, spellings: Sequence[bytes]) -> Failure:

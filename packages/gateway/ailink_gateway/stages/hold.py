@@ -23,7 +23,6 @@ LONGEST_WAIT = 300.0  # seconds that ``Prefer: wait`` may ask for
 POLL_PATH = "/api/v1/approvals/"
 PATIENCE = b"x-ailink-approval-timeout"
 SHOULD_RETRY = b"x-should-retry"
-FAILED = 400  # the least status of an error
 EARLY = 0.1  # seconds by which a timer may be over too soon
 _SECONDS = re.compile(rb"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _PREFER_WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})", re.IGNORECASE)
@@ -81,7 +80,7 @@ class Hold:
             message = "The gateway is about to stop while this request waits for approval: send it again."
             raise Failure("all_upstreams_unavailable", message, retry_after=2)
         reply = _answer(exchange, approval)
-        if reply.status >= FAILED and all(name != SHOULD_RETRY for name, _ in reply.headers):
+        if reply.status >= 400 and all(name != SHOULD_RETRY for name, _ in reply.headers):
             reply.headers.append((SHOULD_RETRY, b"false"))  # an SDK that tries again would have a person asked again
         return reply
 

@@ -105,9 +105,7 @@ def _is_strangers(exchange: Exchange) -> bool:
 def row(exchange: Exchange) -> rows.Record:
     """Return the record of an exchange as far as it came."""
     measured, target, grant, route = exchange.measured, exchange.target, exchange.grant, exchange.route
-    if measured.usage is not None:
-        measured.usage = plausible(measured.usage)
-    usage = measured.usage if route.operation not in FREE else None
+    usage = plausible(measured.usage) if measured.usage is not None and route.operation not in FREE else None
     failed = exchange.error_code is not None
     trace = read_traceparent(exchange.headers.get(b"traceparent"))
     parent = _named(exchange, b"x-parent-span-id")

@@ -19,7 +19,6 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LONGEST_KEY = 255
 REPLAYED = (b"idempotent-replayed", b"true")
 AGAIN_SECONDS = 1.0
-FAILED = 400  # the least status of a model's error
 # What an API may answer when it did nothing yet: such an answer is not the last word on the request.
 TRY_AGAIN = frozenset({408, 425, 429, 503})
 
@@ -108,7 +107,7 @@ def _is_held_back(exchange: Exchange, failure: Failure) -> bool:
     status = exchange.upstream_status
     if failure.policy_name is None or status is None:
         return False
-    return status < FAILED if exchange.route.kind == "model" else status not in TRY_AGAIN
+    return status < 400 if exchange.route.kind == "model" else status not in TRY_AGAIN
 
 
 def _key(exchange: Exchange) -> str:

@@ -69,7 +69,7 @@ class Reserve:
                 grant.token_id,
                 grant.project_id,
                 exchange.created_at,
-                least=min(most, claim.most(claim.least_limit)) if _may_limit(exchange, claim) else most,
+                least=min(most, claim.most(claim.least_limit)) if claim.where is not None else most,
                 most=most,
                 until=until if exchange.deadline is None else min(until, exchange.deadline),
                 caps=exchange.caps,
@@ -84,6 +84,8 @@ def _claim(exchange: Exchange) -> Claim:
     """Return what a call may cost, and leave it the targets whose price is known. Raises ``Failure`` if there is none.
     """
     claim = Claim(exchange)
+    if exchange.approval_id is not None:
+        claim.where = None  # what was approved is sent as it is
     exchange.targets = claim.targets
     if not exchange.targets:
         raise _price_unknown(
@@ -97,14 +99,9 @@ def _claim(exchange: Exchange) -> Claim:
     return claim
 
 
-def _may_limit(exchange: Exchange, claim: Claim) -> bool:
-    """Whether the limit of the output may be set: not of what was approved, and not where there is none."""
-    return claim.where is not None and exchange.approval_id is None
-
-
 def _limit(exchange: Exchange, claim: Claim, *, lowered: bool) -> None:
     """Send a limit of the output, and say so: what the budget pays for, or the default."""
-    if claim.where is None or not _may_limit(exchange, claim):
+    if claim.where is None:
         return
     assert exchange.held_nano is not None
     if lowered:

@@ -4,7 +4,8 @@ any. What is read has a replacement character in its place. Knows no dialect.
 """
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,10 @@ _SURROGATE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})"
 )
 _BACKSLASH = 0x5C
+HALF = "holds half of a UTF-16 surrogate pair (such as U+D83D alone): send whole characters"
+"""What is wrong with a text of which that is so."""
+
+T = TypeVar("T")
 _REPLACEMENT = rb"\ufffd"
 
 
@@ -31,9 +36,9 @@ def _whole(found: re.Match[bytes]) -> bytes:
     return found[0] if found[1] or escaped else _REPLACEMENT
 
 
-def decode(data: bytes) -> Any:
-    """Return what an upstream's JSON says. Raises what ``UNREADABLE`` lists if it is none."""
+def decode(data: bytes, read: Callable[[bytes], T] = msgspec.json.decode) -> T:
+    """Return what ``read`` makes of an upstream's JSON. Raises what it raises, of ``UNREADABLE``, if that is none."""
     try:
-        return msgspec.json.decode(data)
+        return read(data)
     except UNREADABLE:
-        return msgspec.json.decode(mended(data))
+        return read(mended(data))

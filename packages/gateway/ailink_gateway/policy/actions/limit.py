@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from ailink_gateway.charges import BUDGET_EXCEEDED
 from ailink_gateway.exchange import Cap
 from ailink_gateway.policy.compiled import Foresight, Rule, Verdict
 from ailink_gateway.policy.facts import Facts
@@ -41,8 +42,8 @@ class RateLimit(Struct, frozen=True):
     def apply(self, run: "Run", rule: Rule) -> Failure | None:
         """See ``Action``."""
         key = ("policy", run.policy.id, self.place, run.mode, self.key, *COUNTED[self.key](run.facts))
-        exchange = run.exchange
-        amount = 0 if exchange.resumed is not None and exchange.is_counted(self.window) else 1
+        resumed, now = run.exchange.resumed, run.exchange.created_at
+        amount = 0 if resumed is not None and resumed.is_counted(now, self.window) else 1
         taken = run.tools.limiter.take(key, self.most, self.window, amount)
         if run.mode == "enforce":
             run.tell_limit(self.most, taken)
@@ -128,7 +129,7 @@ class SpendCap(Struct, frozen=True):
             return None
         return Failure(
             "spend_cap_reached",
-            "Budget exceeded. Request would exceed spending limit.",
+            BUDGET_EXCEEDED,
             reason="spend_cap_reached",
             details={
                 "scope": scope,

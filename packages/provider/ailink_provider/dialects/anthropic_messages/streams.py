@@ -29,7 +29,7 @@ from ailink_provider.dialects.anthropic_messages.errors import failure_of
 from ailink_provider.dialects.anthropic_messages.replies import Ending, WireMessage, read_block
 from ailink_provider.dialects.anthropic_messages.usage import WireUsage
 from ailink_provider.dialects.arguments import free_text
-from ailink_provider.dialects.halves import mended
+from ailink_provider.dialects.halves import decode
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame, Frames
 
@@ -160,7 +160,7 @@ class Reader:
         if self._done or not frame.data or frame.data == b"[DONE]":
             return []
         try:
-            decoded = _decode(frame.data)
+            decoded = decode(frame.data, _DECODER.decode)
         except (ValueError, RecursionError) as error:
             if _is_unknown(frame.data):
                 return []
@@ -263,13 +263,6 @@ _HANDLERS: dict[str, Callable[[Reader, _Frame], list[Event]]] = {
     "error": Reader._error,
 }
 _OPENERS = (Reader._message_start, Reader._error)
-
-
-def _decode(data: bytes) -> _Frame:
-    try:
-        return _DECODER.decode(data)
-    except ValueError:
-        return _DECODER.decode(mended(data))
 
 
 def _is_unknown(data: bytes) -> bool:

@@ -15,7 +15,7 @@ from ailink_provider.dialects.gemini.finishes import reason_for
 from ailink_provider.dialects.gemini.framing import Chunks
 from ailink_provider.dialects.gemini.requests import TIER_WORDS
 from ailink_provider.dialects.gemini.usage import UsageMetadata, read_usage
-from ailink_provider.dialects.halves import mended
+from ailink_provider.dialects.halves import decode
 from ailink_provider.errors import Failure
 
 _ABSENT = Raw()
@@ -52,13 +52,6 @@ class _Chunk(Struct, rename="camel", gc=False):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-def _read_chunk(data: bytes) -> _Chunk:
-    try:
-        return _decode(data)
-    except ValueError:
-        return _decode(mended(data))
-
-
 class Tally:
     """What the chunks of one answer add up to."""
 
@@ -71,7 +64,7 @@ class Tally:
     def add(self, data: bytes) -> bool:
         """Count one chunk; return whether it was understood. One that was not counts nothing."""
         try:
-            chunk = _read_chunk(data)
+            chunk = decode(data, _decode)
         except (ValueError, RecursionError):
             return False
         measured = self.measured

@@ -29,7 +29,6 @@ from ailink_provider.chat import (
 from ailink_provider.dialects import Sent
 from ailink_provider.dialects.gemini.citations import write_notes
 from ailink_provider.dialects.gemini.errors import write_error
-from ailink_provider.dialects.gemini.fields import decode
 from ailink_provider.dialects.gemini.framing import Chunks
 from ailink_provider.dialects.gemini.replies import (
     Answer,
@@ -42,7 +41,7 @@ from ailink_provider.dialects.gemini.replies import (
     write_tier,
 )
 from ailink_provider.dialects.gemini.usage import UsageMetadata, write_usage
-from ailink_provider.dialects.halves import mended
+from ailink_provider.dialects.halves import decode
 from ailink_provider.errors import Failure
 from ailink_provider.sse import Frame
 
@@ -95,8 +94,8 @@ class Reader:
         try:
             for frame in frames():
                 if frame.data is not None and not self._answer.broken and not self._more(frame.data, events):
-                    events += self._answer.chunk(_decode(frame.data))
-        except ValueError:
+                    events += self._answer.chunk(decode(frame.data))
+        except (ValueError, RecursionError):
             events.append(self._answer.fail(Failure("upstream_failed", "The upstream sent a chunk that is not JSON.")))
         except Failure as failure:
             events.append(self._answer.fail(failure))
@@ -132,13 +131,6 @@ class _Held:
         if isinstance(self.part, ToolCall):
             return msgspec.structs.replace(self.part, arguments=words, signature=self.signature or self.part.signature)
         return self.part
-
-
-def _decode(data: bytes) -> Any:
-    try:
-        return decode(data)
-    except ValueError:
-        return decode(mended(data))
 
 
 def _words(part: Part) -> str:

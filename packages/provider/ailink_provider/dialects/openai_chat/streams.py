@@ -133,7 +133,7 @@ class ChatReader:
             if self.may_be_ordinary and self._text(data, emit):
                 continue
             try:
-                chunk = decode(data)
+                chunk: Any = decode(data)
             except UNREADABLE:
                 self._fail(Failure("upstream_failed", NOT_JSON), emit)
                 return

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from ailink_provider.dialects import Measured
 from ailink_provider.dialects.failures import UNREADABLE
-from ailink_provider.dialects.halves import decode, mended
+from ailink_provider.dialects.halves import decode
 from ailink_provider.dialects.members import as_object, as_objects, as_text
 from ailink_provider.dialects.openai_responses import errors, figures, replies
 from ailink_provider.dialects.openai_responses.items import CALLS
@@ -133,13 +133,9 @@ class StreamMeter:
 
 def _read_event(data: bytes) -> _Event:
     try:
-        return _decode(data)
+        return decode(data, _decode)
     except msgspec.ValidationError:
         return _Event()  # JSON, but nothing of the API's
-    except UNREADABLE:
-        if (whole := mended(data)) == data:
-            raise
-        return _read_event(whole)
 
 
 def _failure(event: _Event, data: bytes) -> Failure:
