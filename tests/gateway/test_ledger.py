@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ailink_gateway.backends import ledger as module
+from ailink_gateway.backends.accounts import KEPT
 from ailink_gateway.backends.ledger import MemoryLedger
 from ailink_gateway.ports import Spent
 from ailink_gateway.store.spend import KINDS, periods
@@ -175,7 +176,7 @@ async def test_days_that_are_over_are_forgotten_and_the_month_is_not() -> None:
     for day in range(40):
         settle(ledger, f"c{day}", 1, at=NOON + day * DAY)
     account = ledger._accounts["token", "t"]
-    assert len(account.totals) == 2 * module.KEPT + 1
+    assert len(account.totals) == 2 * KEPT + 1
     assert account.total("lifetime").spent == 40
 
 

@@ -8,137 +8,18 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from time import time
-from typing import NamedTuple
 
-from msgspec import Struct
-
+from ailink_gateway.backends.accounts import Account, Bound, Call, Payers, Purse, Scope, Total
 from ailink_gateway.charges import BUDGET_EXCEEDED
 from ailink_gateway.exchange import Cap
 from ailink_gateway.ports import Spent
-from ailink_gateway.store.spend import DAY, KINDS, LIFETIME, Periods, periods
+from ailink_gateway.store.spend import DAY, periods
 from ailink_provider.errors import Failure
 
 QUEUE = 10_000  # calls that wait, in all
-KEPT = 2  # days, and months, of which an account knows the totals
 RETRY_SECONDS = 1.0
 
 _HOUR = 3600
-
-Scope = tuple[str, str]
-Totals = tuple["Total", "Total", "Total"]
-Payers = tuple[str | None, str]
-"""The token, if there is one, and the project that a call spends for."""
-
-
-class Total:
-    """One period of an account, in nano-dollars."""
-
-    __slots__ = ("held", "requests", "spent")
-
-    def __init__(self, spent: int = 0, requests: int = 0) -> None:
-        self.spent = spent
-        self.held = 0
-        self.requests = requests
-
-
-class Account:
-    """A token or a project: its limits by kind, its totals by period, and the calls that wait for room in it."""
-
-    __slots__ = ("generation", "hour", "hour_requests", "latest", "limits", "queue", "scope", "totals")
-
-    def __init__(self, scope: Scope, totals: Mapping[str, Total]) -> None:
-        self.scope = scope
-        self.totals = dict(totals)
-        self.limits: Mapping[str, int] = {}
-        self.latest: tuple[Periods, Totals] | None = None
-        self.generation = -1
-        self.hour = 0
-        self.hour_requests = 0
-        self.queue: list[_Call] = []
-
-    def at(self, where: Periods) -> "Totals":
-        """Return the totals of the periods that ``periods`` returned, in their order."""
-        latest = self.latest
-        if latest is None or latest[0] is not where:
-            day, month, lifetime = where
-            latest = self.latest = (where, (self.total(day), self.total(month), self.total(lifetime)))
-        return latest[1]
-
-    def total(self, period: str) -> Total:
-        """Return the total of a period; a new one begins at nothing."""
-        total = self.totals.get(period)
-        if total is None:
-            total = self.totals[period] = Total()
-            self._forget(len(period))
-        return total
-
-    def _forget(self, length: int) -> None:
-        alike = sorted(period for period in self.totals if len(period) == length and period != LIFETIME)
-        for period in alike[:-KEPT]:
-            if not self.totals[period].held:
-                del self.totals[period]
-
-
-class _Bound(NamedTuple):
-    """What must not be passed: a limit of an account, or the cap of a policy, in a period."""
-
-    account: Account
-    total: Total
-    limit: int
-    kind: str
-    cap: Cap | None
-
-
-class _Purse:
-    """What a call spends from: the totals of all its accounts in the periods of one day, and what bounds them. Made
-    once for many calls, and again when a day (counted from 1970) or a limit is another.
-    """
-
-    __slots__ = ("accounts", "bounds", "day", "edition", "totals", "where")
-
-    def __init__(self, accounts: tuple[Account, ...], day: int, edition: int) -> None:
-        self.accounts, self.day, self.edition = accounts, day, edition
-        self.where = where = periods(day * DAY)
-        self.totals = tuple(total for account in accounts for total in account.at(where))
-        self.bounds = tuple(
-            self._bound(account, kind, limit) for account in accounts for kind, limit in account.limits.items()
-        )
-
-    def bounds_of(self, caps: Sequence[Cap]) -> tuple[_Bound, ...]:
-        """Return what holds for a call with these caps."""
-        return self.bounds + tuple(
-            self._bound(account, cap.period, cap.nano, cap)
-            for account in self.accounts for cap in caps if cap.scope == account.scope[0]
-        )  # fmt: skip
-
-    def _bound(self, account: Account, kind: str, limit: int, cap: Cap | None = None) -> _Bound:
-        return _Bound(account, account.at(self.where)[KINDS.index(kind)], limit, kind, cap)
-
-
-class _Call(Struct, eq=False):
-    """A call that holds money, or waits to: then it stands in the line of the one account that it found in its way."""
-
-    id: str
-    payers: Payers
-    at: float
-    caps: Sequence[Cap]
-    purse: _Purse
-    nano: int = 0
-    number: int = 0
-    least: int = 0
-    most: int = 0
-    parked: Account | None = None
-    future: "asyncio.Future[int] | None" = None
-
-    def __lt__(self, other: "_Call") -> bool:
-        return self.number < other.number
-
-    def hold(self, nano: int) -> None:
-        """Hold this much from now on."""
-        more = nano - self.nano
-        self.nano = nano
-        for total in self.purse.totals:
-            total.held += more
 
 
 class MemoryLedger:
@@ -147,9 +28,9 @@ class MemoryLedger:
     def __init__(self, now: Callable[[], float] = time) -> None:
         self._now = now
         self._accounts: dict[Scope, Account] = {}
-        self._purses: dict[Payers, _Purse] = {}
+        self._purses: dict[Payers, Purse] = {}
         self._edition = 0  # of all limits
-        self._held: dict[str, _Call] = {}
+        self._held: dict[str, Call] = {}
         self._waiting = 0
         self._number = 0
 
@@ -207,7 +88,7 @@ class MemoryLedger:
         for _, total, limit, _, _ in purse.bounds_of(caps) if caps else purse.bounds:
             if total.spent + total.held + nano > limit:
                 return False
-        call = self._held[call_id] = _Call(call_id, payers, at, caps, purse)
+        call = self._held[call_id] = Call(call_id, payers, at, caps, purse)
         call.hold(nano)
         return True
 
@@ -220,7 +101,7 @@ class MemoryLedger:
         payers = token_id, project_id
         purse = self._purse(payers, at)
         assert len(purse.accounts) == 1 + (token_id is not None)
-        call = _Call(call_id, payers, at, caps, purse, number=self._number, least=least, most=most)
+        call = Call(call_id, payers, at, caps, purse, number=self._number, least=least, most=most)
         granted = self._try(call)
         if isinstance(granted, int):
             return granted
@@ -297,18 +178,18 @@ class MemoryLedger:
 
     # --- the lines ---------------------------------------------------------------------------------
 
-    def _purse(self, payers: Payers, at: float) -> _Purse:
+    def _purse(self, payers: Payers, at: float) -> Purse:
         """Return what a call that starts ``at`` spends from. Of an account that is not open, nothing is known."""
         purse, day = self._purses.get(payers), int(at // DAY)
         if purse is None or purse.day != day or purse.edition != self._edition:
             scopes = ("token", payers[0] or ""), ("project", payers[1])
             accounts = tuple(self._accounts[scope] for scope in scopes if scope in self._accounts)
-            purse = _Purse(accounts, day, self._edition)
+            purse = Purse(accounts, day, self._edition)
             if len(accounts) == len(scopes) - (payers[0] is None):
                 self._purses[payers] = purse
         return purse
 
-    def _try(self, call: _Call) -> int | Account:
+    def _try(self, call: Call) -> int | Account:
         """Hold what a call wants and return how much, or return the account in whose line it must stand.
 
         Raises ``Failure`` if settled spend leaves too little: that will not change.
@@ -332,7 +213,7 @@ class MemoryLedger:
         call.hold(amount)
         return amount
 
-    def _park(self, call: _Call, account: Account) -> None:
+    def _park(self, call: Call, account: Account) -> None:
         call.parked = account
         insort(account.queue, call)
 
@@ -362,7 +243,7 @@ class MemoryLedger:
             else:
                 call.future.set_result(outcome)
 
-    def _expire(self, call: _Call) -> None:
+    def _expire(self, call: Call) -> None:
         assert call.future is not None
         if call.parked is not None and not call.future.done():
             self._unpark(call)
@@ -370,7 +251,7 @@ class MemoryLedger:
                 Failure("budget_exceeded", BUDGET_EXCEEDED, reason="budget_held_by_others", retry_after=RETRY_SECONDS)
             )
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: Call) -> None:
         """A call went away, from the line or with what it had just been given."""
         if call.parked is not None:
             self._unpark(call)
@@ -381,7 +262,7 @@ class MemoryLedger:
             for account in call.purse.accounts:
                 self._advance(account)
 
-    def _unpark(self, call: _Call) -> None:
+    def _unpark(self, call: Call) -> None:
         account = call.parked
         assert account is not None
         account.queue.remove(call)
@@ -389,7 +270,7 @@ class MemoryLedger:
         self._advance(account)
 
 
-def _refusal(bound: _Bound, wanted: int, reason: str = "budget_spent") -> Failure:
+def _refusal(bound: Bound, wanted: int, reason: str = "budget_spent") -> Failure:
     cap, spent = bound.cap, bound.total.spent
     details = {
         "scope": bound.account.scope[0],
